@@ -22,7 +22,7 @@ pub use state_init::{state_init_address, state_init_hash};
 pub use tycho_types::cell::{
     Cell, CellBuilder, CellContext, CellFamily, CellSlice, CellSliceParts, CellType, DynCell, HashBytes, Load, Store,
 };
-pub use tycho_types::dict::{Dict, RawDict, build_dict_from_sorted_iter};
+pub use tycho_types::dict::{Dict, RawIter, build_dict_from_sorted_iter};
 /// Why a cell is not what it should be, or a value does not fit.
 pub use tycho_types::error::Error as CellError;
 pub use tycho_types::merkle::{MerkleProof, make_pruned_branch};
