@@ -32,7 +32,7 @@ fn encode(cell: &Cell, crc: bool) -> Vec<u8> {
     out
 }
 
-/// Reads a bag with exactly one root. Index and checksum are allowed, a wrong checksum is refused.
+/// Reads a bag with exactly one root. Index and checksum are allowed, a wrong checksum is refused. Bytes behind the bag are ignored.
 pub fn decode_boc(bytes: &[u8]) -> Result<Cell, BocError> {
     let cell = Boc::decode(bytes)?;
     if cell.as_ref().repr_depth() > MAX_DEPTH {
