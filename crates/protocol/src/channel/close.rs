@@ -1,0 +1,205 @@
+//! Closing and withdrawing together with the peer (payments 4.7, 7.6.1, 7.6.2).
+//!
+//! Once our signature of a close is out, the peer may bring it to the chain at any time: from then on nothing else is agreed on the channel.
+
+use contract::{CloseToSign, CommitToSign, Message, Pair, ToSign};
+use ton::Cell;
+use wire::conditionals::Conditionals;
+
+use super::{CallKind, Channel, Status, lock::refuse};
+use crate::{
+    Answer, CallFailed,
+    step::{Effect, Env, Order, OrderMessage, Outgoing, ReplyId, Response, Side, Step, Write},
+};
+
+/// First pause between requests for the peer's signature; doubles up to [`ASK_MAX_MS`].
+const ASK_MS: u64 = 1_000;
+const ASK_MAX_MS: u64 = 60_000;
+
+/// The request for the peer's signature, while the process lives.
+#[derive(Debug, Default)]
+pub(super) struct Volatile {
+    at: u64,
+    asked: u32,
+    asking: bool,
+    /// The peer's signature is in an order.
+    ordered: bool,
+}
+
+impl Channel {
+    /// Whether changes of existing conditions are still agreed.
+    pub(super) fn accepts(&self) -> bool {
+        match self.row.status {
+            Status::Active => true,
+            Status::Closing => self.row.close.is_none(),
+            Status::Disputed | Status::Closed => false,
+        }
+    }
+
+    /// A command of the operator: no new virtual channels; when the present ones are gone, the channel is closed.
+    pub(super) fn begin_close(&mut self, env: &Env<'_>) {
+        if self.row.status == Status::Active {
+            self.row.status = if self.row.onchain.inited { Status::Closing } else { Status::Closed };
+            self.dirty = true;
+        }
+        self.close.at = env.now;
+        self.row.close_wanted = true;
+    }
+
+    pub(super) fn close_wake(&self) -> Option<u64> {
+        (self.row.status == Status::Closing && self.row.close_wanted && !self.close.asking && !self.close.ordered)
+            .then_some(self.close.at.max(1))
+            .filter(|_| self.row.close.is_some())
+    }
+
+    pub(super) fn drive_close(&mut self, env: &Env<'_>, out: &mut Step) {
+        if self.row.status != Status::Closing || !self.row.close_wanted || self.close.asking || self.close.ordered {
+            return;
+        }
+        if self.row.close.is_none() && self.settled(env) && self.is_ready() && !self.row.suspended {
+            self.row.close = Some(self.close_to_sign());
+            self.dirty = true;
+            self.close.at = env.now;
+        }
+        if let Some(to_sign) = self.row.close.clone()
+            && env.now >= self.close.at
+        {
+            self.close.asking = true;
+            self.call(CallKind::Close, Outgoing::RequestClose(to_sign), out);
+        }
+    }
+
+    /// Whether nothing is open between the sides: no proposal without evidence, no condition that can still be claimed, nothing promised
+    /// to the chain.
+    fn settled(&self, env: &Env<'_>) -> bool {
+        let dead = |c: &Conditionals| c.iter().all(|c| u64::from(c.deadline) < env.seconds());
+        self.row.pending.is_none()
+            && self.flight.is_none()
+            && self.row.increment.is_none()
+            && dead(&self.ours)
+            && dead(&self.theirs)
+            && self.row.pending_withdraw.iter().zip(self.row.onchain.withdrawn).all(|(pending, done)| *pending <= done)
+    }
+
+    /// Both seqnos one above the current ones (payments 7.7).
+    fn close_to_sign(&self) -> CloseToSign {
+        let (a, b) = if self.row.left { (&self.row.our, &self.row.their) } else { (&self.row.their, &self.row.our) };
+        CloseToSign {
+            channel_id: self.row.config.channel_id,
+            sent: Pair { a: a.sent, b: b.sent },
+            seqnos: Pair { a: a.seqno + 1, b: b.seqno + 1 },
+        }
+    }
+
+    pub(super) fn on_close_answer(&mut self, env: &Env<'_>, answer: Result<Answer, CallFailed>, out: &mut Step) {
+        self.close.asking = false;
+        self.close.at = env.now + (ASK_MS << self.close.asked.min(6)).min(ASK_MAX_MS);
+        self.close.asked = self.close.asked.saturating_add(1);
+        let Some(to_sign) = self.row.close.clone() else { return };
+        let Ok(Answer::Decision { agreed: true, signature: Some(peer_signature), .. }) = answer else { return };
+        if to_sign.verify(&self.row.peer, &peer_signature) {
+            self.order_close(to_sign, peer_signature, out);
+        }
+    }
+
+    fn order_close(&mut self, to_sign: CloseToSign, peer_signature: [u8; 64], out: &mut Step) {
+        self.close.ordered = true;
+        let id = format!("close:{}:{}:{}", hex::encode(self.row.address), to_sign.seqnos.a, self.row.order_round);
+        self.row.ordered = Some(id.clone());
+        self.dirty = true;
+        out.writes
+            .push(Write::Order(Box::new(Order { id, message: OrderMessage::CooperativeClose { to_sign, peer_signature } })));
+    }
+
+    /// A close transaction failed: ask again, with an order of its own.
+    pub(super) fn close_order_failed(&mut self) {
+        self.close.ordered = false;
+    }
+
+    /// The peer's signature of the two.
+    fn peers_of<'a>(&self, signatures: &'a Pair<[u8; 64]>) -> &'a [u8; 64] {
+        if self.row.left { &signatures.b } else { &signatures.a }
+    }
+
+    /// Ours first.
+    pub(super) fn pair_of<T: Copy>(&self, pair: &Pair<T>) -> [T; 2] {
+        if self.row.left { [pair.a, pair.b] } else { [pair.b, pair.a] }
+    }
+
+    pub(super) fn on_close_request(&mut self, env: &Env<'_>, reply: ReplyId, request: &Cell, out: &mut Step) {
+        match self.check_close(env, request) {
+            Err(reason) => refuse(reply, reason, out),
+            Ok(to_sign) => {
+                if self.row.close.is_none() {
+                    self.row.status = Status::Closing;
+                    self.row.close = Some(to_sign.clone());
+                    self.dirty = true;
+                }
+                out.effects.push(Effect::Reply { reply, answer: Response::SignClose(to_sign) });
+            }
+        }
+    }
+
+    fn check_close(&self, env: &Env<'_>, request: &Cell) -> Result<CloseToSign, &'static str> {
+        if !matches!(self.row.status, Status::Active | Status::Closing) {
+            return Err("channel is not active");
+        }
+        if !self.settled(env) {
+            return Err("something is still open on the channel");
+        }
+        let Ok(Message::CooperativeClose { signatures, part: to_sign }) = Message::parse(request.as_ref()) else {
+            return Err("malformed close request");
+        };
+        if to_sign != self.close_to_sign() {
+            return Err("close request differs from the current states");
+        }
+        if !to_sign.verify(&self.row.peer, self.peers_of(&signatures)) {
+            return Err("wrong signature of the close request");
+        }
+        Ok(to_sign)
+    }
+
+    /// cooperativeCommit: the peer executes a withdrawal. After it lands, a peer that falls silent leaves us without usable states, so the
+    /// operator must have allowed it (payments 10.1.6).
+    pub(super) fn on_commit_request(&mut self, env: &Env<'_>, reply: ReplyId, request: &Cell, out: &mut Step) {
+        match self.check_commit(env, request) {
+            Err(reason) => refuse(reply, reason, out),
+            Ok(to_sign) => {
+                self.row.pending_withdraw = self.pair_of(&to_sign.withdrawn);
+                self.dirty = true;
+                out.effects.push(Effect::Reply { reply, answer: Response::SignCommit(to_sign) });
+            }
+        }
+    }
+
+    fn check_commit(&self, env: &Env<'_>, request: &Cell) -> Result<CommitToSign, &'static str> {
+        if !env.policy.sign_commits {
+            return Err("withdrawals are not signed for this peer");
+        }
+        self.must_be_active()?;
+        if self.row.pending.is_some() {
+            return Err("a proposal is pending");
+        }
+        let Ok(Message::CooperativeCommit { signatures, part: to_sign }) = Message::parse(request.as_ref()) else {
+            return Err("malformed commit request");
+        };
+        let close = self.close_to_sign();
+        if (to_sign.channel_id, to_sign.sent, to_sign.seqnos) != (close.channel_id, close.sent, close.seqnos) {
+            return Err("commit request differs from the current states");
+        }
+        for (side, target) in [Side::Our, Side::Their].into_iter().zip(self.pair_of(&to_sign.withdrawn)) {
+            let i = side as usize;
+            let done = self.row.pending_withdraw[i].max(self.row.onchain.withdrawn[i]);
+            if target < done {
+                return Err("withdrawal went down");
+            }
+            if self.available(side) < super::signed(target - done) {
+                return Err("not enough balance");
+            }
+        }
+        if !to_sign.verify(&self.row.peer, self.peers_of(&signatures)) {
+            return Err("wrong signature of the commit request");
+        }
+        Ok(to_sign)
+    }
+}

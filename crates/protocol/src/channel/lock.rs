@@ -1,0 +1,158 @@
+//! The channel lock (payments 4.2). The left side is its master. Fairness: the left lets a waiting right side go first (design 5).
+
+use super::{CallKind, Channel};
+use crate::{
+    Answer, BUSY, CallFailed,
+    step::{Effect, Env, Outgoing, ReplyId, Response, Step},
+};
+
+/// How long a lock request may wait for our own attempt to end.
+const WAIT_MS: u64 = 2_000;
+/// A granted lock is a lease.
+const LEASE_MS: u64 = 60_000;
+/// How often the holder of a granted lock is asked whether it still holds it.
+const WATCH_MS: u64 = 5_000;
+
+/// The lock as this process holds it. Never persisted: whoever holds it asks again.
+#[derive(Debug, Default)]
+pub(super) struct Lock {
+    held: Held,
+    waiting: Option<Waiting>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    Free,
+    /// An attempt of ours.
+    Own,
+    /// The right side has it.
+    Peer { id: i64, since: u64, watch_at: u64 },
+}
+
+#[derive(Debug)]
+struct Waiting {
+    reply: ReplyId,
+    id: i64,
+    until: u64,
+}
+
+impl Lock {
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        let held = match self.held {
+            Held::Peer { since, watch_at, .. } => Some(watch_at.min(since + LEASE_MS)),
+            Held::Free | Held::Own => None,
+        };
+        [held, self.waiting.as_ref().map(|w| w.until)].into_iter().flatten().min()
+    }
+
+    /// Whether a proposal of the peer under `id` may be handled now.
+    pub(super) fn admits(&self, id: i64) -> bool {
+        match self.held {
+            Held::Free => true,
+            Held::Own => false,
+            Held::Peer { id: holder, .. } => holder == id,
+        }
+    }
+
+    /// A proposal came under the granted lock: the lease starts anew.
+    pub(super) fn renew(&mut self, env: &Env<'_>) {
+        if let Held::Peer { since, .. } = &mut self.held {
+            *since = env.now;
+        }
+    }
+
+    /// Takes the lock for an attempt of ours, if nobody has it and nobody waits for it.
+    pub(super) fn take(&mut self) -> bool {
+        let free = self.held == Held::Free && self.waiting.is_none();
+        if free {
+            self.held = Held::Own;
+        }
+        free
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        self.held == Held::Free && self.waiting.is_none()
+    }
+
+    /// Ends our own hold.
+    pub(super) fn release(&mut self) {
+        if self.held == Held::Own {
+            self.held = Held::Free;
+        }
+    }
+
+    fn grant(&mut self, id: i64, env: &Env<'_>) {
+        self.held = Held::Peer { id, since: env.now, watch_at: env.now + WATCH_MS };
+    }
+}
+
+impl Channel {
+    pub(super) fn on_lock(&mut self, env: &Env<'_>, reply: ReplyId, id: i64, lock: bool, out: &mut Step) {
+        if id <= 0 {
+            return refuse(reply, "lock id must be positive", out);
+        }
+        if !self.row.left {
+            return refuse(reply, "this side is not the lock master", out);
+        }
+        if !lock {
+            if matches!(self.lock.held, Held::Peer { id: holder, .. } if holder == id) {
+                self.lock.held = Held::Free;
+            }
+            self.lock.waiting.take_if(|w| w.id == id);
+            return agree(reply, out);
+        }
+        match self.lock.held {
+            Held::Peer { id: holder, .. } if holder == id => agree(reply, out),
+            Held::Free if self.lock.waiting.is_none() => {
+                self.lock.grant(id, env);
+                agree(reply, out);
+            }
+            Held::Own if self.lock.waiting.is_none() => {
+                self.lock.waiting = Some(Waiting { reply, id, until: env.now + WAIT_MS });
+            }
+            _ => refuse(reply, BUSY, out),
+        }
+    }
+
+    pub(super) fn on_is_unlocked(&mut self, reply: ReplyId, id: i64, out: &mut Step) {
+        // "not locked any more": an attempt under that id is not running now (design 4.6)
+        let running = self.flight.is_some() && self.row.pending.as_ref().is_some_and(|p| p.lock_id == id);
+        if running { refuse(reply, "still locked", out) } else { agree(reply, out) }
+    }
+
+    pub(super) fn drive_lock(&mut self, env: &Env<'_>, out: &mut Step) {
+        if let Held::Peer { id, since, watch_at } = self.lock.held {
+            if env.now >= since + LEASE_MS {
+                self.lock.held = Held::Free;
+            } else if env.now >= watch_at {
+                self.lock.held = Held::Peer { id, since, watch_at: env.now + WATCH_MS };
+                self.call(CallKind::Watch(id), Outgoing::IsUnlocked { id }, out);
+            }
+        }
+        let Some(waiting) = self.lock.waiting.take() else { return };
+        if self.lock.held == Held::Free {
+            self.lock.grant(waiting.id, env);
+            agree(waiting.reply, out);
+        } else if env.now >= waiting.until {
+            refuse(waiting.reply, BUSY, out);
+        } else {
+            self.lock.waiting = Some(waiting);
+        }
+    }
+
+    pub(super) fn on_watch_answer(&mut self, id: i64, answer: Result<Answer, CallFailed>) {
+        let unlocked = matches!(answer, Ok(Answer::Decision { agreed: true, .. }));
+        if unlocked && matches!(self.lock.held, Held::Peer { id: holder, .. } if holder == id) {
+            self.lock.held = Held::Free;
+        }
+    }
+}
+
+pub(super) fn agree(reply: ReplyId, out: &mut Step) {
+    out.effects.push(Effect::Reply { reply, answer: Response::Decision { agreed: true, reason: String::new() } });
+}
+
+pub(super) fn refuse(reply: ReplyId, reason: &str, out: &mut Step) {
+    out.effects.push(Effect::Reply { reply, answer: Response::Decision { agreed: false, reason: reason.into() } });
+}
