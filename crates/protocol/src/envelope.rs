@@ -50,10 +50,10 @@ pub fn event(
     request: Request,
     instruction: Option<Instruction>,
     next_channel: Option<Address>,
-) -> Result<Event, message::Answer> {
+) -> Result<Event, Box<message::Answer>> {
     Ok(match request {
         Request::ProposeAction(r) => {
-            let malformed = |_| message::Answer::ProposalDecision(message::ProposalDecision::refuse("malformed state"));
+            let malformed = |_| Box::new(message::Answer::ProposalDecision(message::ProposalDecision::refuse("malformed state")));
             let state = SignedState::from_cell(r.state.as_ref()).map_err(malformed)?;
             let (lock_id, action, proof) = (r.lock_id, r.action, r.conditionals);
             Event::Proposal(Box::new(Proposal { reply, lock_id, action, state, proof, instruction, next_channel }))
@@ -61,7 +61,7 @@ pub fn event(
         Request::RequestAction(r) => Event::Request { reply, action: r.action },
         Request::RequestChannelLock(r) => Event::Lock { reply, id: r.lock_id, lock: r.lock },
         Request::IsChannelUnlocked(r) => Event::IsUnlocked { reply, id: r.lock_id },
-        _ => return Err(message::Answer::Decision(message::Decision::refuse("not about a channel"))),
+        _ => return Err(Box::new(message::Answer::Decision(message::Decision::refuse("not about a channel")))),
     })
 }
 
