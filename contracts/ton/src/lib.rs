@@ -9,21 +9,20 @@
 
 pub mod rebuild;
 
-use tycho_types::boc::Boc;
-use tycho_types::cell::Cell;
+use ton::Cell;
 
 /// The compiled contract: a BoC, as hex.
 pub const CODE_BOC_HEX: &str = include_str!("../build/channel.boc.hex");
 
 /// The hash of the contract's code.
-pub const CODE_HASH: [u8; 32] = hex_32("cf369f2217c8ba654ea35c7d0109a948ba8b89f0071779d46873b967ed4f49ba");
+pub const CODE_HASH: [u8; 32] = hex_32("13bb55f6939d39c38bd34a3ff336ad84992ff8d7ad39d93d0c57793a8924931a");
 
 /// The depth of the contract's code: with the hash enough to compute addresses (payments 7.1).
 pub const CODE_DEPTH: u16 = 11;
 
 /// The contract's code.
 pub fn code() -> Cell {
-    Boc::decode(hex::decode(CODE_BOC_HEX.trim()).expect("committed hex")).expect("committed BoC")
+    ton::decode_boc(&hex::decode(CODE_BOC_HEX.trim()).expect("committed hex")).expect("committed BoC")
 }
 
 const fn hex_32(text: &str) -> [u8; 32] {
