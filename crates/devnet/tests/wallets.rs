@@ -1,33 +1,15 @@
 //! V5R1 wallets on the chain: transfers, replay protection, validity, and conservation over hundreds of random transfers.
 
-use devnet::chain::{COIN, Chain, GLOBAL_ID};
-use ed25519_dalek::{Signer, SigningKey};
+mod common;
+
+use common::User;
+use devnet::chain::{COIN, Chain};
+use ed25519_dalek::SigningKey;
 use tycho_types::models::StdAddr;
 use tycho_types::prelude::*;
-use wallet::{Order, Transfer, Wallet, wallet_id};
+use wallet::Transfer;
 
 const START: u32 = 1_763_000_000;
-
-struct User {
-    key: SigningKey,
-    wallet: Wallet,
-}
-
-impl User {
-    fn new(seed: u8) -> Self {
-        let key = SigningKey::from_bytes(&[seed; 32]);
-        let wallet = Wallet::new(&key.verifying_key().to_bytes(), wallet_id(GLOBAL_ID)).unwrap();
-        Self { key, wallet }
-    }
-    fn address(&self) -> &StdAddr {
-        self.wallet.address()
-    }
-    fn message(&self, seqno: u32, valid_until: u32, transfers: Vec<Transfer>) -> Cell {
-        let order = Order { seqno, valid_until, transfers };
-        let signature = self.key.sign(&order.signing_hash(&self.wallet).unwrap()).to_bytes();
-        order.external_message(&self.wallet, &signature).unwrap()
-    }
-}
 
 fn assert_conserved(chain: &Chain) {
     let totals = chain.totals();

@@ -19,7 +19,7 @@ const ELECTOR_ADDRESS: HashBytes = HashBytes([0x33; 32]);
 const CAPABILITIES: u64 = 0x22e;
 
 /// Config 8, also written into every block as the generating software.
-pub(super) fn global_version() -> GlobalVersion {
+pub(crate) fn global_version() -> GlobalVersion {
     GlobalVersion { version: TVM_VERSION, capabilities: GlobalCapabilities::new(CAPABILITIES) }
 }
 

@@ -1,6 +1,6 @@
 use num_bigint::BigInt;
 use tycho_types::crc::crc_16;
-use tycho_types::models::{AccountState, StdAddr};
+use tycho_types::models::{Account, AccountState, BlockchainConfig, IntAddr, StdAddr};
 use tycho_types::prelude::*;
 use tycho_vm::{GasParams, OwnedCellSlice, RcStackValue, SafeRc, SmcInfoBase, Stack, VmState, VmVersion};
 
@@ -54,38 +54,49 @@ impl Chain {
     }
 
     /// Runs a get-method by its id, see [`method_id`].
-    ///
-    /// The VM is set up here because the library's own getter runs at version 11, where version 12 instructions fail (chain.md 1.3).
-    pub fn get_method_by_id(&self, address: &StdAddr, id: u32, mut arguments: Vec<RcStackValue>) -> Result<GetResult, Error> {
+    pub fn get_method_by_id(&self, address: &StdAddr, id: u32, arguments: Vec<RcStackValue>) -> Result<GetResult, Error> {
         let account = self.account(address).ok_or(Error::NotActive)?;
-        let AccountState::Active(state) = &account.state else {
-            return Err(Error::NotActive);
-        };
-        let code = state.code.clone().ok_or(Error::NotActive)?;
-        arguments.push(int_argument(id));
-        let info = SmcInfoBase::new()
-            .with_now(self.now())
-            .with_block_lt(account.last_trans_lt)
-            .with_tx_lt(account.last_trans_lt)
-            .with_mixed_rand_seed(&HashBytes::ZERO, &address.address)
-            .with_account_balance(account.balance.clone())
-            .with_account_addr(address.clone().into())
-            .with_config(self.config().params.clone())
-            .require_ton_v4()
-            .with_code(code.clone())
-            .require_ton_v6()
-            .fill_unpacked_config()?
-            .require_ton_v11();
-        let mut vm = VmState::builder()
-            .with_smc_info(info)
-            .with_code(code)
-            .with_data(state.data.clone().unwrap_or_default())
-            .with_init_selector(false)
-            .with_raw_stack(SafeRc::new(Stack::with_items(arguments)))
-            .with_gas(GasParams::getter())
-            .with_version(VmVersion::LATEST_TON)
-            .build();
-        let exit_code = !vm.run();
-        Ok(GetResult { exit_code, gas_used: vm.gas.consumed(), stack: vm.stack.items.clone() })
+        run_get_method(self.config(), self.now(), &account, id, arguments)
     }
+}
+
+/// Runs a get-method of an account.
+///
+/// The VM is set up here because the library's own getter runs at version 11, where version 12 instructions fail (chain.md 1.3).
+pub(crate) fn run_get_method(
+    config: &BlockchainConfig,
+    now: u32,
+    account: &Account,
+    id: u32,
+    mut arguments: Vec<RcStackValue>,
+) -> Result<GetResult, Error> {
+    let (IntAddr::Std(address), AccountState::Active(state)) = (&account.address, &account.state) else {
+        return Err(Error::NotActive);
+    };
+    let code = state.code.clone().ok_or(Error::NotActive)?;
+    arguments.push(int_argument(id));
+    let info = SmcInfoBase::new()
+        .with_now(now)
+        .with_block_lt(account.last_trans_lt)
+        .with_tx_lt(account.last_trans_lt)
+        .with_mixed_rand_seed(&HashBytes::ZERO, &address.address)
+        .with_account_balance(account.balance.clone())
+        .with_account_addr(account.address.clone())
+        .with_config(config.params.clone())
+        .require_ton_v4()
+        .with_code(code.clone())
+        .require_ton_v6()
+        .fill_unpacked_config()?
+        .require_ton_v11();
+    let mut vm = VmState::builder()
+        .with_smc_info(info)
+        .with_code(code)
+        .with_data(state.data.clone().unwrap_or_default())
+        .with_init_selector(false)
+        .with_raw_stack(SafeRc::new(Stack::with_items(arguments)))
+        .with_gas(GasParams::getter())
+        .with_version(VmVersion::LATEST_TON)
+        .build();
+    let exit_code = !vm.run();
+    Ok(GetResult { exit_code, gas_used: vm.gas.consumed(), stack: vm.stack.items.clone() })
 }

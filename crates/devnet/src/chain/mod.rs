@@ -17,7 +17,9 @@ use tycho_types::cell::Lazy;
 use tycho_types::models::{Account, BlockchainConfig, CurrencyCollection, MsgInfo, OptionalAccount, ShardAccount, StdAddr};
 use tycho_types::prelude::*;
 
+pub(crate) use config::global_version;
 pub use config::{GLOBAL_ID, TVM_VERSION};
+pub(crate) use getter::run_get_method;
 pub use getter::{GetResult, int_argument, method_id, slice_argument};
 pub use message::{InternalMessage, Message, MessageKind};
 pub use record::{Compute, Fees, SkipReason, Totals, TransactionRecord};
@@ -86,7 +88,7 @@ pub struct Outcome {
     pub lt: (u64, u64),
     /// Value minted, delivered or not, nano.
     pub minted: u128,
-    /// Value sent to where there are no accounts, nano.
+    /// Value sent to where there are no accounts, with the forwarding fees that nobody collects, nano.
     pub burnt: u128,
 }
 
@@ -163,6 +165,11 @@ impl Chain {
         self.internal.is_empty() && self.external.is_empty()
     }
 
+    /// What messages that are not delivered yet carry: value and forwarding fees, nano.
+    pub(crate) fn carried(&self) -> Result<u128, Error> {
+        self.internal.values().map(|cell| Message::parse(cell).map(|m| m.value + m.forward_fee)).sum()
+    }
+
     /// The account, if it exists.
     pub fn account(&self, address: &StdAddr) -> Option<Account> {
         self.shard_account(address)?.load_account().ok()?
@@ -223,11 +230,13 @@ impl Chain {
         let start = (self.lt / BLOCK_LT_STEP + 1) * BLOCK_LT_STEP;
         self.lt = start;
         let params = self.executor_params(start);
-        let burnt = self.totals.burnt;
         let mut outcome = Outcome { minted: std::mem::take(&mut self.minted), ..Default::default() };
         while outcome.transactions.len() < BLOCK_TRANSACTIONS {
             if let Some((_, cell)) = self.internal.pop_first() {
-                outcome.transactions.extend(self.deliver(&params, cell)?);
+                match self.deliver(&params, cell)? {
+                    Ok(record) => outcome.transactions.push(record),
+                    Err(lost) => outcome.burnt += lost,
+                }
             } else if let Some((address, cell)) = self.external.pop_front() {
                 let message = Message::parse(&cell)?;
                 match self.execute(&params, &address, message)? {
@@ -240,7 +249,6 @@ impl Chain {
         }
         self.lt += 1;
         outcome.lt = (start, self.lt);
-        outcome.burnt = self.totals.burnt - burnt;
         Ok(outcome)
     }
 
@@ -257,22 +265,23 @@ impl Chain {
         }
     }
 
-    /// Delivers an internal message. One that the executor cannot even receive is burnt, so that it cannot stop the chain.
-    fn deliver(&mut self, params: &ExecutorParams, cell: Cell) -> Result<Option<TransactionRecord>, Error> {
+    /// Delivers an internal message. One that the executor cannot even receive is burnt, so that it cannot stop the chain: the inner
+    /// error is what was lost with it, nano.
+    fn deliver(&mut self, params: &ExecutorParams, cell: Cell) -> Result<Result<TransactionRecord, u128>, Error> {
         let message = Message::parse(&cell)?;
         self.totals.in_transit -= message.value;
-        let value = message.value;
+        let (value, forward_fee) = (message.value, message.forward_fee);
         let result = match message.dst.clone() {
             Some(address) if address.workchain == BASECHAIN => self.execute(params, &address, message),
             _ => Err(Error::Message("no such workchain")),
         };
         match result {
-            Ok(Ok(record)) => Ok(Some(record)),
+            Ok(Ok(record)) => Ok(Ok(record)),
             Err(error @ Error::Unbalanced { .. }) => Err(error),
             Ok(Err(_)) | Err(_) => {
                 warn!(message = %cell.repr_hash(), nano = value, "an undeliverable message is burnt");
                 self.totals.burnt += value;
-                Ok(None)
+                Ok(Err(value + forward_fee))
             }
         }
     }

@@ -1,0 +1,47 @@
+//! The global configuration file that TON clients read: lite servers, DHT nodes, and where the chain began (network 6.5, 8).
+
+use std::net::{IpAddr, SocketAddr};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use liteapi::ServerAddress;
+use serde_json::{Value, json};
+use tycho_types::models::BlockId;
+
+/// Builds the file. `dht_nodes` are `dht.node` objects as the caller made them.
+pub fn global_config(servers: &[ServerAddress], zero_state: &BlockId, dht_nodes: &[Value]) -> Value {
+    let zero = json!({
+        "workchain": zero_state.shard.workchain(),
+        "shard": zero_state.shard.prefix() as i64,
+        "seqno": zero_state.seqno,
+        "root_hash": STANDARD.encode(zero_state.root_hash),
+        "file_hash": STANDARD.encode(zero_state.file_hash),
+    });
+    json!({
+        "@type": "config.global",
+        "dht": {
+            "@type": "dht.config.global",
+            "k": 6,
+            "a": 3,
+            "static_nodes": { "@type": "dht.nodes", "nodes": dht_nodes },
+        },
+        "liteservers": servers.iter().map(lite_server).collect::<Vec<_>>(),
+        "validator": { "@type": "validator.config.global", "zero_state": zero, "init_block": zero },
+    })
+}
+
+fn lite_server(server: &ServerAddress) -> Value {
+    json!({
+        "ip": signed_ip(server.address),
+        "port": server.address.port(),
+        "id": { "@type": "pub.ed25519", "key": STANDARD.encode(server.key.as_bytes()) },
+    })
+}
+
+/// An IPv4 address as the signed number that the file wants; 0 for IPv6, which it cannot say.
+fn signed_ip(address: SocketAddr) -> i32 {
+    match address.ip() {
+        IpAddr::V4(ip) => u32::from(ip).cast_signed(),
+        IpAddr::V6(_) => 0,
+    }
+}

@@ -1,0 +1,216 @@
+//! Checks of what servers answer, by hashes and Merkle proofs ("fast" policy, network 6.4). Pure functions.
+
+use adnl::cipher::sha256;
+use tycho_types::boc::de::{BocHeader, Options};
+use tycho_types::models::{
+    Account as AccountModel, Block as BlockModel, BlockId, BlockIdShort, BlockInfo, BlockRef, OptionalAccount, PrevBlockRef,
+    ShardHashes, ShardIdent, StdAddr, Transaction,
+};
+use tycho_types::prelude::*;
+
+use crate::partial::{PartialBlock, PartialState};
+use crate::{AccountState, AllShardsInfo, BlockData, BlockHeader, Error, TransactionList};
+
+/// A transaction of a known account, its hash checked.
+#[derive(Debug, Clone)]
+pub struct AccountTransaction {
+    /// The account.
+    pub address: StdAddr,
+    /// Its hash.
+    pub hash: HashBytes,
+    /// Parsed.
+    pub transaction: Transaction,
+    /// As a cell.
+    pub cell: Cell,
+}
+
+/// A block whose bytes have the hashes of its id.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Its id.
+    pub id: BlockId,
+    /// The blocks before it: one, or two after a merge.
+    pub previous: Vec<BlockId>,
+    /// Its header.
+    pub info: BlockInfo,
+    /// All its transactions, by logical time.
+    pub transactions: Vec<AccountTransaction>,
+    /// The whole block.
+    pub cell: Cell,
+}
+
+/// An account at a masterchain block.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The shard block whose state it is.
+    pub shard_block: BlockId,
+    /// The account; none when it does not exist.
+    pub account: Option<AccountModel>,
+    /// Logical time of its last transaction, 0 when there is none.
+    pub last_lt: u64,
+    /// Hash of its last transaction.
+    pub last_hash: HashBytes,
+}
+
+/// Checks a block's bytes against its id and reads its transactions.
+pub fn check_block(id: &BlockId, answer: &BlockData) -> Result<Block, Error> {
+    if answer.id != *id {
+        return Err(Error::Unproven("another block"));
+    }
+    if sha256(&answer.data) != id.file_hash.0 {
+        return Err(Error::Unproven("file hash of the block"));
+    }
+    let cell = Boc::decode(&answer.data)?;
+    if *cell.repr_hash() != id.root_hash {
+        return Err(Error::Unproven("root hash of the block"));
+    }
+    let block = cell.parse::<BlockModel>()?;
+    let info = check_info(block.load_info()?, &id.as_short_id())?;
+    let mut transactions = Vec::new();
+    for entry in block.load_extra()?.account_blocks.load()?.iter() {
+        let (account, _, account_block) = entry?;
+        let workchain = i8::try_from(id.shard.workchain()).map_err(|_| Error::Unproven("workchain"))?;
+        let address = StdAddr::new(workchain, account);
+        if account_block.account != account {
+            return Err(Error::Unproven("account of an account block"));
+        }
+        for entry in account_block.transactions.iter() {
+            let (lt, _, lazy) = entry?;
+            let transaction = lazy.load()?;
+            if transaction.account != account || transaction.lt != lt {
+                return Err(Error::Unproven("place of a transaction"));
+            }
+            let cell = lazy.into_inner();
+            transactions.push(AccountTransaction { address: address.clone(), hash: *cell.repr_hash(), transaction, cell });
+        }
+    }
+    transactions.sort_by_key(|t| (t.transaction.lt, t.address.address));
+    Ok(Block { id: *id, previous: previous_blocks(&info)?, info, transactions, cell })
+}
+
+/// Checks that a looked-up block is the one asked for: the proof's root is the id's, and shard and seqno are in it.
+pub fn check_header(asked: &BlockIdShort, answer: &BlockHeader) -> Result<BlockInfo, Error> {
+    let block = PartialBlock::new(Boc::decode(&answer.header_proof)?, &answer.id.root_hash)?;
+    if answer.id.as_short_id() != *asked {
+        return Err(Error::Unproven("another block"));
+    }
+    check_info(block.info()?, asked)
+}
+
+/// The shard blocks that a masterchain block names.
+pub fn check_shards(id: &BlockId, answer: &AllShardsInfo) -> Result<Vec<BlockId>, Error> {
+    if answer.id != *id {
+        return Err(Error::Unproven("another block"));
+    }
+    let mut roots = decode_roots(&answer.proof, 2)?;
+    let block = PartialBlock::new(roots.remove(0), &id.root_hash)?;
+    // new form: one proof down to the shard hashes in the block; old form: a second one, of the state
+    let proven = match roots.pop() {
+        None => block.shards()?,
+        Some(state) => PartialState::new(state, &block)?.shards()?,
+    };
+    let data = Boc::decode(&answer.data)?;
+    let shards = data.parse::<ShardHashes>()?;
+    let hash = |shards: &ShardHashes| shards.as_dict().root().as_ref().map(|root| *root.repr_hash());
+    if hash(&shards) != hash(&proven) {
+        return Err(Error::Unproven("shard hashes"));
+    }
+    Ok(shards.latest_blocks().collect::<Result<_, _>>()?)
+}
+
+/// Checks an account down from the masterchain block that was asked for.
+pub fn check_account(id: &BlockId, address: &StdAddr, answer: &AccountState) -> Result<Account, Error> {
+    if answer.id != *id {
+        return Err(Error::Unproven("another block"));
+    }
+    let shard_block = answer.shardblk;
+    if i32::from(address.workchain) != shard_block.shard.workchain() || !shard_block.shard.contains_account(&address.address) {
+        return Err(Error::Unproven("the shard does not hold the account"));
+    }
+    if shard_block.shard.is_masterchain() {
+        if shard_block != *id {
+            return Err(Error::Unproven("another masterchain block"));
+        }
+    } else {
+        check_shard_of(id, &shard_block, &answer.shard_proof)?;
+    }
+    let [block, state] = two_roots(&answer.proof)?;
+    let block = PartialBlock::new(block, &shard_block.root_hash)?;
+    let Some(entry) = PartialState::new(state, &block)?.account(&address.address)? else {
+        return match answer.state.is_empty() {
+            true => Ok(Account { shard_block, account: None, last_lt: 0, last_hash: HashBytes::ZERO }),
+            false => Err(Error::Unproven("the account is not in the state")),
+        };
+    };
+    let cell = Boc::decode(&answer.state)?;
+    if *cell.repr_hash() != entry.account_hash {
+        return Err(Error::Unproven("hash of the account"));
+    }
+    let account = cell.parse::<OptionalAccount>()?.0;
+    Ok(Account { shard_block, account, last_lt: entry.last_lt, last_hash: entry.last_hash })
+}
+
+/// Checks that transactions form the account's chain backwards from the one asked for.
+pub fn check_transactions(
+    address: &StdAddr,
+    (mut lt, mut hash): (u64, HashBytes),
+    count: u32,
+    answer: &TransactionList,
+) -> Result<Vec<AccountTransaction>, Error> {
+    let roots = decode_roots(&answer.transactions, count as usize)?;
+    let mut transactions = Vec::with_capacity(roots.len());
+    for cell in roots {
+        let transaction = cell.parse::<Transaction>()?;
+        if *cell.repr_hash() != hash || transaction.lt != lt || transaction.account != address.address {
+            return Err(Error::Unproven("chain of transactions"));
+        }
+        (lt, hash) = (transaction.prev_trans_lt, transaction.prev_trans_hash);
+        let own_hash = *cell.repr_hash();
+        transactions.push(AccountTransaction { address: address.clone(), hash: own_hash, transaction, cell });
+    }
+    Ok(transactions)
+}
+
+/// The proofs of a masterchain block and its state: the state must name the shard block.
+fn check_shard_of(id: &BlockId, shard_block: &BlockId, proof: &[u8]) -> Result<(), Error> {
+    let [block, state] = two_roots(proof)?;
+    let block = PartialBlock::new(block, &id.root_hash)?;
+    let shards = PartialState::new(state, &block)?.shards()?;
+    for listed in shards.latest_blocks() {
+        if listed? == *shard_block {
+            return Ok(());
+        }
+    }
+    Err(Error::Unproven("the masterchain block does not name the shard block"))
+}
+
+fn check_info(info: BlockInfo, id: &BlockIdShort) -> Result<BlockInfo, Error> {
+    match info.shard == id.shard && info.seqno == id.seqno {
+        true => Ok(info),
+        false => Err(Error::Unproven("shard and seqno of the block")),
+    }
+}
+
+fn two_roots(boc: &[u8]) -> Result<[Cell; 2], Error> {
+    decode_roots(boc, 2)?.try_into().map_err(|_| Error::Unproven("a proof has two roots"))
+}
+
+/// At least one root, at most `max`.
+fn decode_roots(boc: &[u8], max: usize) -> Result<Vec<Cell>, Error> {
+    let header = BocHeader::decode(boc, &Options { min_roots: Some(1), max_roots: Some(max) })?;
+    let cells = header.finalize(Cell::empty_context())?;
+    header.roots().iter().map(|i| cells.get(*i).ok_or(Error::Unproven("missing root"))).collect()
+}
+
+fn previous_blocks(info: &BlockInfo) -> Result<Vec<BlockId>, Error> {
+    let id = |shard: ShardIdent, r: &BlockRef| BlockId { shard, seqno: r.seqno, root_hash: r.root_hash, file_hash: r.file_hash };
+    let broken = Error::Unproven("previous blocks");
+    Ok(match info.load_prev_ref()? {
+        PrevBlockRef::Single(previous) if info.after_split => vec![id(info.shard.merge().ok_or(broken)?, &previous)],
+        PrevBlockRef::Single(previous) => vec![id(info.shard, &previous)],
+        PrevBlockRef::AfterMerge { left, right } => {
+            let (l, r) = info.shard.split().ok_or(broken)?;
+            vec![id(l, &left), id(r, &right)]
+        }
+    })
+}
