@@ -10,13 +10,18 @@ use tokio::time::{MissedTickBehavior, interval};
 use tycho_types::models::StdAddr;
 use tycho_types::prelude::*;
 
-use crate::chain::{Outcome, Totals};
+use crate::chain::{Outcome, Totals, check_mint};
 use crate::ledger::{self, Input, Ledger};
 use crate::log::{Log, LogError, Record};
 
 const LOG_FILE: &str = "chain.log";
-/// External messages that wait for the next block at most.
+/// External messages that wait for the next block, and their bytes, at most: a tick's input fits one record of the log.
 const MAX_MEMPOOL: usize = 20_000;
+const MAX_MEMPOOL_BYTES: usize = 1 << 25;
+/// Faucet requests that wait for the next block at most.
+const MAX_MINTS: usize = 100_000;
+/// Bytes of an external message at most, as on the public network.
+const MAX_EXTERNAL: usize = 65_535;
 /// An account that exists from the first block on: some clients do not cope with an empty state (network 6.5).
 const FIRST_ACCOUNT: StdAddr = StdAddr::new(0, HashBytes([0x55; 32]));
 
@@ -41,6 +46,9 @@ pub enum Error {
     /// Too many messages wait.
     #[error("too many messages wait for the next block")]
     Busy,
+    /// An external message of more than 65535 bytes.
+    #[error("the external message is too long")]
+    TooLong,
     /// Only forward.
     #[error("time {wanted} is before the chain's {now}")]
     TimeBackwards {
@@ -104,6 +112,7 @@ struct State {
     ledger: Ledger,
     log: Option<Log>,
     mempool: Vec<Cell>,
+    mempool_bytes: usize,
     /// Hashes of what is in the mempool: a message sent again is taken silently (network 6.5).
     known: HashSet<HashBytes>,
     mints: Vec<(StdAddr, u128)>,
@@ -137,7 +146,8 @@ impl Devnet {
         let fresh = ledger.last().seqno == 0;
         let mints = if fresh { vec![(FIRST_ACCOUNT, 1)] } else { Vec::new() };
         let head = watch::Sender::new(ledger.last().seqno);
-        let state = State { ledger, log, mempool: Vec::new(), known: HashSet::new(), mints, offset, stopped: None };
+        let state =
+            State { ledger, log, mempool: Vec::new(), mempool_bytes: 0, known: HashSet::new(), mints, offset, stopped: None };
         let devnet = Self { state: Arc::new(Mutex::new(state)), head };
         if fresh {
             devnet.mine()?;
@@ -155,13 +165,18 @@ impl Devnet {
 
     /// Queues an external message for the next block. One that already waits is taken silently.
     pub fn send(&self, message: Cell) -> Result<(), Error> {
+        let bytes = Boc::encode(&message).len();
+        if bytes > MAX_EXTERNAL {
+            return Err(Error::TooLong);
+        }
         let mut state = self.lock();
         if state.known.contains(message.repr_hash()) {
             return Ok(());
         }
-        if state.mempool.len() >= MAX_MEMPOOL {
+        if state.mempool.len() >= MAX_MEMPOOL || state.mempool_bytes + bytes > MAX_MEMPOOL_BYTES {
             return Err(Error::Busy);
         }
+        state.mempool_bytes += bytes;
         state.known.insert(*message.repr_hash());
         state.mempool.push(message);
         Ok(())
@@ -169,10 +184,12 @@ impl Devnet {
 
     /// Queues coins from nowhere for the next block.
     pub fn faucet(&self, address: StdAddr, nano: u128) -> Result<(), Error> {
-        if address.workchain != 0 {
-            return Err(ledger::Error::from(crate::chain::Error::Message("only basechain accounts exist here")).into());
+        check_mint(&address, nano).map_err(ledger::Error::from)?;
+        let mut state = self.lock();
+        if state.mints.len() >= MAX_MINTS {
+            return Err(Error::Busy);
         }
-        self.lock().mints.push((address, nano));
+        state.mints.push((address, nano));
         Ok(())
     }
 
@@ -262,6 +279,7 @@ impl State {
 
     fn tick(&mut self) -> Result<Outcome, Error> {
         self.known.clear();
+        self.mempool_bytes = 0;
         let input =
             Input { now: self.now(), mints: std::mem::take(&mut self.mints), externals: std::mem::take(&mut self.mempool) };
         let outcome = self.ledger.tick(input.clone())?;

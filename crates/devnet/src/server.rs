@@ -14,8 +14,6 @@ use crate::node::Devnet;
 /// 1.1, as lite servers that know masterchainInfoExt say.
 const LITE_VERSION: u32 = 0x0101;
 const CAPABILITIES: u64 = 7;
-/// The largest external message, bytes.
-const MAX_EXTERNAL: usize = 65_535;
 /// Transactions in one answer at most.
 const MAX_TRANSACTIONS: u32 = 256;
 /// Parameters of a get-method at most, cells.
@@ -111,15 +109,15 @@ impl Devnet {
     }
 
     fn send_message(&self, m: liteapi::SendMessage) -> Result<liteapi::SendMsgStatus, ServerError> {
-        if m.body.len() > MAX_EXTERNAL {
-            return Err(error(code::BAD_REQUEST, "external message is too long"));
-        }
         let cell = Boc::decode(&m.body).map_err(bad_request)?;
         let message = chain::Message::parse(&cell).map_err(bad_request)?;
         if message.kind != chain::MessageKind::ExternalIn {
             return Err(error(code::BAD_REQUEST, "not an external message"));
         }
-        self.send(cell).map_err(|e| error(code::NOT_READY, e))?;
+        self.send(cell).map_err(|e| match e {
+            crate::Error::Busy => error(code::NOT_READY, e),
+            _ => error(code::BAD_REQUEST, e),
+        })?;
         Ok(liteapi::SendMsgStatus { status: 1 })
     }
 

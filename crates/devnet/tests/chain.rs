@@ -66,6 +66,7 @@ fn rent_is_charged_as_time_passes_and_time_does_not_go_back() {
 fn what_cannot_be_delivered_is_refused() {
     let mut chain = Chain::new(START).unwrap();
     assert!(matches!(chain.mint(&StdAddr::new(-1, HashBytes::ZERO), 1), Err(Error::Message(_))));
+    assert!(matches!(chain.mint(&address(1), u128::MAX), Err(Error::Message(_))));
     assert!(chain.send_external(Cell::empty_cell()).is_err());
     assert!(matches!(chain.get_method(&address(1), "seqno", vec![]), Err(Error::NotActive)));
     assert_eq!(chain.totals().minted, 0);

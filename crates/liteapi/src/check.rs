@@ -11,6 +11,9 @@ use tycho_types::prelude::*;
 use crate::partial::{PartialBlock, PartialState};
 use crate::{AccountState, AllShardsInfo, BlockData, BlockHeader, Error, TransactionList};
 
+/// Shards of a masterchain block at most. A tree of shared cells could name exponentially many.
+const MAX_SHARDS: usize = 1024;
+
 /// A transaction of a known account, its hash checked.
 #[derive(Debug, Clone)]
 pub struct AccountTransaction {
@@ -115,7 +118,15 @@ pub fn check_shards(id: &BlockId, answer: &AllShardsInfo) -> Result<Vec<BlockId>
     if hash(&shards) != hash(&proven) {
         return Err(Error::Unproven("shard hashes"));
     }
-    Ok(shards.latest_blocks().collect::<Result<_, _>>()?)
+    list_shards(&shards)
+}
+
+fn list_shards(shards: &ShardHashes) -> Result<Vec<BlockId>, Error> {
+    let list: Vec<BlockId> = shards.latest_blocks().take(MAX_SHARDS + 1).collect::<Result<_, _>>()?;
+    match list.len() <= MAX_SHARDS {
+        true => Ok(list),
+        false => Err(Error::Unproven("too many shards")),
+    }
 }
 
 /// Checks an account down from the masterchain block that was asked for.
@@ -176,12 +187,10 @@ fn check_shard_of(id: &BlockId, shard_block: &BlockId, proof: &[u8]) -> Result<(
     let [block, state] = two_roots(proof)?;
     let block = PartialBlock::new(block, &id.root_hash)?;
     let shards = PartialState::new(state, &block)?.shards()?;
-    for listed in shards.latest_blocks() {
-        if listed? == *shard_block {
-            return Ok(());
-        }
+    match list_shards(&shards)?.contains(shard_block) {
+        true => Ok(()),
+        false => Err(Error::Unproven("the masterchain block does not name the shard block")),
     }
-    Err(Error::Unproven("the masterchain block does not name the shard block"))
 }
 
 fn check_info(info: BlockInfo, id: &BlockIdShort) -> Result<BlockInfo, Error> {

@@ -72,7 +72,8 @@ async fn serve_connection<H: Handler>(stream: TcpStream, keys: &[PrivateKey], ha
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         while let Some(payload) = queue.recv().await {
-            writer.write(&payload).await?;
+            // a client that does not read is gone too
+            timeout(IDLE_TIMEOUT, writer.write(&payload)).await.map_err(|_| Error::Timeout)??;
         }
         Ok::<_, Error>(())
     });

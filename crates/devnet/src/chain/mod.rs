@@ -32,6 +32,8 @@ const BLOCK_LT_STEP: u64 = 1_000_000;
 const BLOCK_TRANSACTIONS: usize = 10_000;
 /// The only workchain with accounts.
 const BASECHAIN: i8 = 0;
+/// Nano that one message may bring into the chain: far above all coins there are, far below what a balance can hold.
+const MAX_MINT: u128 = 1 << 80;
 /// Depth of an external message at most, as on the public network.
 const EXTERNAL_DEPTH: u16 = 512;
 
@@ -196,10 +198,8 @@ impl Chain {
 
     /// Puts an internal message on the chain as if `src` had sent it with money of its own: the value counts as minted.
     pub fn inject(&mut self, message: InternalMessage) -> Result<(), Error> {
-        if message.dst.workchain != BASECHAIN {
-            return Err(Error::Message("only basechain accounts exist here"));
-        }
         let nano = message.value.tokens.into_inner();
+        check_mint(&message.dst, nano)?;
         self.lt += 1;
         let cell = message.build(self.lt, self.now)?;
         self.totals.minted += nano;
@@ -239,9 +239,14 @@ impl Chain {
                 }
             } else if let Some((address, cell)) = self.external.pop_front() {
                 let message = Message::parse(&cell)?;
-                match self.execute(&params, &address, message)? {
-                    Ok(record) => outcome.transactions.push(record),
-                    Err(exit_code) => outcome.rejected.push(Rejected { address, cell, exit_code }),
+                match self.execute(&params, &address, message) {
+                    Ok(Ok(record)) => outcome.transactions.push(record),
+                    Ok(Err(exit_code)) => outcome.rejected.push(Rejected { address, cell, exit_code }),
+                    Err(error @ Error::Unbalanced { .. }) => return Err(error),
+                    Err(error) => {
+                        warn!(message = %cell.repr_hash(), %error, "an external message cannot be executed");
+                        outcome.rejected.push(Rejected { address, cell, exit_code: None });
+                    }
                 }
             } else {
                 break;
@@ -346,6 +351,15 @@ impl Chain {
             self.totals.in_transit += message.value;
             self.internal.insert((message.lt, *message.cell.repr_hash()), message.cell.clone());
         }
+    }
+}
+
+/// Whether value can come into the chain like this.
+pub(crate) fn check_mint(address: &StdAddr, nano: u128) -> Result<(), Error> {
+    match (address.workchain, nano) {
+        (BASECHAIN, ..=MAX_MINT) => Ok(()),
+        (BASECHAIN, _) => Err(Error::Message("more value than one message may bring in")),
+        _ => Err(Error::Message("only basechain accounts exist here")),
     }
 }
 
