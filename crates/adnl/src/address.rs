@@ -7,7 +7,7 @@ const UDP: u32 = tl::id("adnl.address.udp ip:int port:int = adnl.Address");
 const UDP6: u32 = tl::id("adnl.address.udp6 ip:int128 port:int = adnl.Address");
 const TUNNEL: u32 = tl::id("adnl.address.tunnel to:int256 pubkey:PublicKey = adnl.Address");
 const REVERSE: u32 = tl::id("adnl.address.reverse = adnl.Address");
-const QUIC: u32 = 0x7801_7253;
+const QUIC: u32 = tl::id("adnl.address.quic ip:int port:int = adnl.Address");
 
 /// Most addresses read from one list.
 const MAX_ADDRESSES: usize = 32;

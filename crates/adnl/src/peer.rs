@@ -232,6 +232,10 @@ impl Peer {
         if known != 0 {
             tracing::debug!(peer = brief(&self.id), epoch, "peer restarted");
             core.events.push(Event::Reset { peer: self.id });
+            // What we asked before is lost (network 3.6): ask again at once.
+            for asked in self.queries.values() {
+                self.queue.push(now.elapsed, asked.message.clone(), true);
+            }
         }
     }
 
@@ -254,7 +258,10 @@ impl Peer {
         let current = seqno > self.in_seqno || now.elapsed > self.last_received + ADDRESS_HOLD;
         if self.addr != Some(from) && (self.addr.is_none() || current) {
             self.addr = Some(from);
-            core.events.push(Event::Record(self.record()));
+            // Before our channel key exists its date is not known; with the key the record is reported.
+            if self.own.is_some() {
+                core.events.push(Event::Record(self.record()));
+            }
         }
     }
 
