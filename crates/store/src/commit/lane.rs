@@ -1,0 +1,235 @@
+//! One connection that commits batch after batch.
+//!
+//! Every batch has a number that the database keeps (`engine.committer`). When the connection is lost before the answer came, the same batch is
+//! sent again under the same number on a new connection: whether the first one was applied or not, it is applied once, and the answer is certain.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::sync::mpsc;
+use tokio_postgres::{Client, Row, Statement};
+
+use super::{
+    MAX_BATCH, Verdict,
+    group::{Group, Job, group},
+    statement::{Arguments, COMMIT},
+};
+use crate::{Database, Error, value::Misfit};
+use protocol::Key;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// SQLSTATEs that `engine.commit` raises.
+mod raised {
+    pub(super) const STALE: &str = "CWS01";
+    pub(super) const GOES_BACK: &str = "CWS02";
+    pub(super) const TASK_GONE: &str = "CWS03";
+    pub(super) const OVERTAKEN: &str = "CWS04";
+    pub(super) const NO_ROW: &str = "CWS05";
+}
+
+/// What became of a batch.
+enum Outcome {
+    Applied,
+    /// Nothing was applied, because of these: places of shards in the batch, and keys.
+    Barred {
+        lost: Vec<usize>,
+        used: Vec<Key>,
+    },
+    /// Nothing was applied; when the batch has one change, this is its verdict.
+    Refused(Verdict),
+}
+
+pub(super) struct Lane {
+    database: Database,
+    session: Option<Session>,
+    /// Our row in `engine.committer`.
+    id: i64,
+    /// The number of the last batch.
+    batch: i64,
+}
+
+struct Session {
+    client: Client,
+    commit: Statement,
+}
+
+impl Lane {
+    pub(super) async fn start(database: Database) -> Result<Self, Error> {
+        let session = Session::open(&database).await?;
+        let id = session.register().await?;
+        Ok(Self { database, session: Some(session), id, batch: 0 })
+    }
+
+    pub(super) async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
+        let mut jobs = Vec::new();
+        while queue.recv_many(&mut jobs, MAX_BATCH).await > 0 {
+            self.settle(std::mem::take(&mut jobs)).await;
+        }
+    }
+
+    /// Ends when every job has its verdict. A batch that fails as a whole is taken apart until what failed stands alone.
+    async fn settle(&mut self, jobs: Vec<Job>) {
+        let mut todo = VecDeque::from([group(jobs)]);
+        while let Some(mut groups) = todo.pop_front() {
+            if groups.is_empty() {
+                continue;
+            }
+            match self.execute(&groups).await {
+                Outcome::Applied => groups.into_iter().flat_map(|g| g.jobs).for_each(|job| job.end(Verdict::Applied)),
+                Outcome::Barred { lost, used } => {
+                    let apart = bar(&mut groups, &lost, &used);
+                    todo.push_front(groups);
+                    for group in apart {
+                        self.settle_one_by_one(group).await;
+                    }
+                }
+                Outcome::Refused(_) if groups.len() > 1 => groups.into_iter().rev().for_each(|g| todo.push_front(vec![g])),
+                Outcome::Refused(verdict) => {
+                    for group in groups {
+                        if group.jobs.len() == 1 {
+                            group.fail(verdict.clone());
+                        } else {
+                            self.settle_one_by_one(group).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The changes of a group that failed as a whole. The first that fails takes the rest with it.
+    async fn settle_one_by_one(&mut self, group: Group) {
+        let mut failed = false;
+        for single in group.split() {
+            if failed {
+                single.fail(Verdict::Stale);
+                continue;
+            }
+            let verdict = match self.execute(std::slice::from_ref(&single)).await {
+                Outcome::Applied => Verdict::Applied,
+                Outcome::Barred { lost, .. } if !lost.is_empty() => Verdict::NotOwner,
+                Outcome::Barred { used, .. } => used.first().map_or(Verdict::Stale, |key| Verdict::UsedKey(*key)),
+                Outcome::Refused(verdict) => verdict,
+            };
+            failed = verdict != Verdict::Applied;
+            single.fail(verdict);
+        }
+    }
+
+    /// Sends a batch until its outcome is known.
+    async fn execute(&mut self, groups: &[Group]) -> Outcome {
+        self.batch += 1;
+        let arguments = Arguments::of(self.id, self.batch, groups);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.attempt(&arguments).await {
+                Ok(row) => return read_answer(&row),
+                Err(error) => error,
+            };
+            if let Some(verdict) = refusal(&error) {
+                return Outcome::Refused(verdict);
+            }
+            if is_overtaken(&error) {
+                // Our row was pruned after days of silence. The batch was not applied, or long ago: either way the memory is to be loaded again.
+                match self.register_again().await {
+                    Ok(id) => self.id = id,
+                    Err(error) => tracing::warn!(%error, "committer not registered yet"),
+                }
+                return Outcome::Refused(Verdict::Stale);
+            }
+            tracing::warn!(%error, batch = self.batch, "commit without an answer: repeating it");
+            self.session = None;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn attempt(&mut self, arguments: &Arguments) -> Result<Row, Error> {
+        let session = self.session().await?;
+        Ok(session.client.query_one(&session.commit, &arguments.as_slice()).await?)
+    }
+
+    async fn register_again(&mut self) -> Result<i64, Error> {
+        self.session().await?.register().await
+    }
+
+    async fn session(&mut self) -> Result<&Session, Error> {
+        if self.session.is_none() {
+            self.session = Some(Session::open(&self.database).await?);
+        }
+        self.session.as_ref().ok_or(Error::Closed)
+    }
+}
+
+impl Session {
+    async fn open(database: &Database) -> Result<Self, Error> {
+        let client = database.committer().await?;
+        let commit = client.prepare(COMMIT).await?;
+        Ok(Self { client, commit })
+    }
+
+    async fn register(&self) -> Result<i64, Error> {
+        let row = self.client.query_one("INSERT INTO engine.committer DEFAULT VALUES RETURNING id", &[]).await?;
+        Ok(row.try_get(0)?)
+    }
+}
+
+/// Ends the groups that cannot be applied, but for such of several changes, which are given back to be tried one by one.
+fn bar(groups: &mut Vec<Group>, lost: &[usize], used: &[Key]) -> Vec<Group> {
+    let fences = super::statement::fences(groups);
+    let lost: Vec<_> = lost.iter().filter_map(|place| fences.get(place.wrapping_sub(1))).collect();
+    let mut apart = Vec::new();
+    for group in std::mem::take(groups) {
+        if lost.contains(&&group.fence()) {
+            let (shard, epoch) = group.fence();
+            tracing::warn!(shard, epoch, changes = group.jobs.len(), "not the owner any more: nothing was applied");
+            group.jobs.into_iter().for_each(|job| job.end(Verdict::NotOwner));
+        } else if let Some(key) = used.iter().find(|key| group.has_key(key)) {
+            if group.jobs.len() == 1 {
+                group.fail(Verdict::UsedKey(*key));
+            } else {
+                apart.push(group);
+            }
+        } else {
+            groups.push(group);
+        }
+    }
+    apart
+}
+
+fn read_answer(row: &Row) -> Outcome {
+    let lost: Option<Vec<i64>> = row.get(0);
+    let used: Option<Vec<Vec<u8>>> = row.get(1);
+    if lost.is_none() && used.is_none() {
+        return Outcome::Applied;
+    }
+    Outcome::Barred {
+        lost: lost.unwrap_or_default().into_iter().filter_map(|place| place.try_into().ok()).collect(),
+        used: used.unwrap_or_default().into_iter().filter_map(|key| key.try_into().ok()).collect(),
+    }
+}
+
+/// The verdict when the database has refused, and so undone, the batch for certain. Nothing when it was only disturbed, or the outcome is unknown.
+fn refusal(error: &Error) -> Option<Verdict> {
+    let Error::Database(error) = error else { return None };
+    let Some(db) = error.as_db_error() else {
+        // What cannot be written into the statement was never sent.
+        let unsent = std::error::Error::source(error).is_some_and(|source| source.is::<Misfit>());
+        return unsent.then(|| Verdict::Refused(error.to_string()));
+    };
+    match db.code().code() {
+        raised::STALE => Some(Verdict::Stale),
+        raised::TASK_GONE => Some(Verdict::TaskGone),
+        raised::GOES_BACK | raised::NO_ROW => Some(Verdict::Refused(db.message().into())),
+        // Data exception, integrity constraint violation.
+        code if code.starts_with("22") || code.starts_with("23") => {
+            Some(Verdict::Refused(db.constraint().or(db.column()).unwrap_or(db.message()).into()))
+        }
+        _ => None,
+    }
+}
+
+fn is_overtaken(error: &Error) -> bool {
+    matches!(error, Error::Database(error) if error.code().is_some_and(|code| code.code() == raised::OVERTAKEN))
+}

@@ -1,0 +1,86 @@
+//! The fenced commit (design 4.3, 5): changes of many channels in one durable statement, each with a verdict of its own.
+
+mod change;
+mod group;
+mod lane;
+mod statement;
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+pub use change::{Change, Fence};
+
+use crate::{Database, Error};
+use group::Job;
+use protocol::Key;
+
+/// Changes in one statement at most.
+pub const MAX_BATCH: usize = 256;
+
+/// What became of a change. With anything but `Applied` nothing of it was written, its effects must not get out, and the channel's memory is to be
+/// thrown away and loaded again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Durable.
+    Applied,
+    /// Another engine owns the shard, or we do under a newer epoch.
+    NotOwner,
+    /// The channel has another version, or a change in front of this one failed.
+    Stale,
+    /// The virtual key was used before: to be decided again with [`protocol::Env::used_key`].
+    UsedKey(Key),
+    /// A task that the change has applied is not there: it was applied before.
+    TaskGone,
+    /// The database refused the rows: what must never happen would have (design 4). The name of the rule.
+    Refused(String),
+}
+
+/// Collects changes and commits them. Lives as long as the engine; one per engine.
+pub struct Committer {
+    lanes: Vec<mpsc::UnboundedSender<Job>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Committer {
+    /// Connects `lanes` connections, each with its task. A shard's changes go through the same one always.
+    ///
+    /// # Panics
+    /// When `lanes` is 0.
+    pub async fn start(database: &Database, lanes: usize) -> Result<Self, Error> {
+        assert!(lanes > 0, "a committer has lanes");
+        let (mut senders, mut tasks) = (Vec::new(), Vec::new());
+        for _ in 0..lanes {
+            let lane = lane::Lane::start(database.clone()).await?;
+            let (sender, receiver) = mpsc::unbounded_channel();
+            senders.push(sender);
+            tasks.push(tokio::spawn(lane.run(receiver)));
+        }
+        Ok(Self { lanes: senders, tasks })
+    }
+
+    /// Queues a change at once; the future ends when its outcome is known for certain. A database that is away is waited for.
+    ///
+    /// Errors: [`Error::Closed`] after a shutdown.
+    pub fn commit(&self, change: Change) -> impl Future<Output = Result<Verdict, Error>> + Send + use<> {
+        let (answer, verdict) = oneshot::channel();
+        let lane = &self.lanes[usize::from(change.shard) % self.lanes.len()];
+        let queued = lane.send(Job { change, answer }).is_ok();
+        async move {
+            if !queued {
+                return Err(Error::Closed);
+            }
+            verdict.await.map_err(|_| Error::Closed)
+        }
+    }
+
+    /// Ends when everything that was queued has its verdict.
+    pub async fn shutdown(self) {
+        drop(self.lanes);
+        for task in self.tasks {
+            // A lane that panicked has dropped its answers already.
+            let _ = task.await;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The statement of a batch: one array of rows per table.
+
+use tokio_postgres::types::ToSql;
+
+use super::group::Group;
+use crate::{codec, value::Record};
+
+/// Calls `engine.commit` with [`Arguments`].
+pub(super) const COMMIT: &str =
+    "SELECT lost, used FROM engine.commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+
+/// The arguments of `engine.commit`, in its order.
+pub(super) struct Arguments {
+    committer: i64,
+    batch: i64,
+    shards: Vec<i16>,
+    epochs: Vec<i64>,
+    keys: Vec<Vec<u8>>,
+    new_channels: Vec<Record>,
+    seen: Vec<Record>,
+    channels: Vec<Record>,
+    removed: Vec<Record>,
+    added: Vec<Record>,
+    bodies: Vec<Record>,
+    outcomes: Vec<Record>,
+    peer_states: Vec<Record>,
+    legs: Vec<Record>,
+    tasks: Vec<Record>,
+    done: Vec<Record>,
+    orders: Vec<Record>,
+    results: Vec<Record>,
+}
+
+/// The shards of a batch with their epochs, each once, in ascending order: everybody locks them in the same order.
+pub(super) fn fences(groups: &[Group]) -> Vec<(u8, i64)> {
+    let mut fences: Vec<_> = groups.iter().map(Group::fence).collect();
+    fences.sort_unstable();
+    fences.dedup();
+    fences
+}
+
+impl Arguments {
+    pub(super) fn of(committer: i64, batch: i64, groups: &[Group]) -> Self {
+        let fences = fences(groups);
+        let mut a = Self {
+            committer,
+            batch,
+            shards: fences.iter().map(|(shard, _)| i16::from(*shard)).collect(),
+            epochs: fences.iter().map(|(_, epoch)| *epoch).collect(),
+            keys: Vec::new(),
+            new_channels: Vec::new(),
+            seen: Vec::new(),
+            channels: Vec::new(),
+            removed: Vec::new(),
+            added: Vec::new(),
+            bodies: Vec::new(),
+            outcomes: Vec::new(),
+            peer_states: Vec::new(),
+            legs: Vec::new(),
+            tasks: Vec::new(),
+            done: Vec::new(),
+            orders: Vec::new(),
+            results: Vec::new(),
+        };
+        groups.iter().for_each(|group| a.add(group));
+        a
+    }
+
+    fn add(&mut self, group: &Group) {
+        let rows = group.rows();
+        self.keys.extend(rows.keys.iter().map(|key| key.to_vec()));
+        self.new_channels.extend(rows.new_channel);
+        match rows.channel {
+            Some(channel) => self.channels.push(channel),
+            None => self.seen.push(codec::seen_channel(&group.channel(), group.version())),
+        }
+        self.removed.extend(rows.removed.into_values());
+        self.added.extend(rows.added.into_values());
+        self.bodies.extend(rows.bodies);
+        self.outcomes.extend(rows.outcomes.into_values());
+        self.peer_states.extend(rows.peer_states.into_values());
+        self.legs.extend(rows.legs.into_values());
+        self.tasks.extend(rows.tasks);
+        self.done.extend(rows.done);
+        self.orders.extend(rows.orders);
+        self.results.extend(rows.results.into_values().map(|(_, record)| record));
+    }
+
+    pub(super) fn as_slice(&self) -> [&(dyn ToSql + Sync); 18] {
+        [
+            &self.committer,
+            &self.batch,
+            &self.shards,
+            &self.epochs,
+            &self.keys,
+            &self.new_channels,
+            &self.seen,
+            &self.channels,
+            &self.removed,
+            &self.added,
+            &self.bodies,
+            &self.outcomes,
+            &self.peer_states,
+            &self.legs,
+            &self.tasks,
+            &self.done,
+            &self.orders,
+            &self.results,
+        ]
+    }
+}

@@ -1,0 +1,72 @@
+//! The cluster's identity and its start counter: a stale database must not sign (design 4.10).
+
+use deadpool_postgres::GenericClient;
+
+use crate::{Error, codec, value::long};
+
+/// What an engine writes to the state file beside its keystore after [`start`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// The database's identity, drawn when it was made.
+    pub cluster: [u8; 16],
+    /// Above every counter that any state file has.
+    pub counter: u64,
+}
+
+/// Why an engine must not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartRefused {
+    /// The keystore belongs to another database.
+    #[error("the keystore's state file belongs to another cluster")]
+    OtherCluster,
+    /// The database is older than the state file: it was restored from a backup, or a stale replica answers.
+    #[error("the database is stale: its start counter is {database}, the state file has {file}")]
+    Stale {
+        /// The database's counter.
+        database: u64,
+        /// The file's counter.
+        file: u64,
+    },
+    /// The database could not be asked.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Counts a start. `file` is what the state file has, `None` at the first start of a keystore. The file is written with the outcome before anything is
+/// signed.
+pub async fn start(client: &impl GenericClient, file: Option<Started>) -> Result<Started, StartRefused> {
+    let known = client.query_one("SELECT id, starts FROM engine.cluster", &[]).await.map_err(Error::from)?;
+    let cluster = codec::bytes(&known, "id")?;
+    if let Some(file) = file {
+        let database = codec::seqno(&known, "starts")?;
+        if file.cluster != cluster {
+            return Err(StartRefused::OtherCluster);
+        }
+        if file.counter > database {
+            return Err(StartRefused::Stale { database, file: file.counter });
+        }
+    }
+    let least = long("start counter", file.map_or(0, |f| f.counter))?;
+    let row = client
+        .query_one("UPDATE engine.cluster SET starts = greatest(starts, $1) + 1 RETURNING starts", &[&least])
+        .await
+        .map_err(Error::from)?;
+    Ok(Started { cluster, counter: codec::seqno(&row, "starts")? })
+}
+
+/// Freezes the node: no engine signs or sends to the chain any more. The first reason stays.
+pub async fn freeze(client: &impl GenericClient, reason: &str) -> Result<(), Error> {
+    client.execute("UPDATE engine.cluster SET frozen = coalesce(frozen, $1)", &[&reason]).await?;
+    Ok(())
+}
+
+/// Why the node is frozen, when it is.
+pub async fn frozen(client: &impl GenericClient) -> Result<Option<String>, Error> {
+    Ok(client.query_one("SELECT frozen FROM engine.cluster", &[]).await?.try_get(0)?)
+}
+
+/// Ends a freeze: the operator's decision.
+pub async fn thaw(client: &impl GenericClient) -> Result<(), Error> {
+    client.execute("UPDATE engine.cluster SET frozen = NULL", &[]).await?;
+    Ok(())
+}

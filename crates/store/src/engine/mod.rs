@@ -1,0 +1,20 @@
+//! What engines and their API read and write besides commits: loading a shard, tasks, commands, dictionaries of old states, the cluster's identity,
+//! the audit.
+
+mod audit;
+mod cluster;
+mod dictionary;
+mod load;
+mod prune;
+mod query;
+mod request;
+mod task;
+
+pub use audit::{Finding, audit};
+pub use cluster::{StartRefused, Started, freeze, frozen, start, thaw};
+pub use dictionary::{Signed, Version, dictionary, dictionary_with_resolutions, peer_states, signed};
+pub use load::{Loaded, load, load_channel};
+pub use prune::{Pruned, REQUESTS_KEPT_DAYS, prune};
+pub use query::{ChannelSummary, LegFilter, LegPlace, LegSummary, balances, channel_of, channels, legs, legs_of};
+pub use request::{ContentHash, Submitted, results, submit};
+pub use task::{Due, due};

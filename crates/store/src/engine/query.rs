@@ -1,0 +1,138 @@
+//! What the API shows.
+
+use deadpool_postgres::GenericClient;
+use protocol::{Address, ChannelRow, Direction, Key, Leg};
+use tokio_postgres::Row;
+
+use crate::{Error, codec};
+
+/// A channel as the API lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChannelSummary {
+    /// The row.
+    pub row: ChannelRow,
+    /// Nano locked by open conditions: ours, the peer's.
+    pub locked: [u128; 2],
+}
+
+impl ChannelSummary {
+    /// Nano that each side can still promise or pay: ours, the peer's (payments 6). Negative would be credit.
+    pub fn available(&self) -> [i128; 2] {
+        let row = &self.row;
+        let chain = &row.onchain;
+        let side = |i: usize, own: u128, other: u128| {
+            let withdrawn = chain.withdrawn[i].max(row.pending_withdraw[i]);
+            let has = other.saturating_add(chain.deposited[i]);
+            let gone = withdrawn.saturating_add(own).saturating_add(self.locked[i]);
+            has.cast_signed().saturating_sub(gone.cast_signed())
+        };
+        [side(0, row.our.sent, row.their.sent), side(1, row.their.sent, row.our.sent)]
+    }
+}
+
+const SUMMARY: &str = "SELECT c.*, \
+    (SELECT coalesce(sum(greatest(0, capacity + fee - prepay)), 0)::numeric(37,0) FROM engine.conditional \
+     WHERE channel = c.address AND side = 0 AND until IS NULL) AS our_locked, \
+    (SELECT coalesce(sum(greatest(0, capacity + fee - prepay)), 0)::numeric(37,0) FROM engine.conditional \
+     WHERE channel = c.address AND side = 1 AND until IS NULL) AS their_locked \
+    FROM engine.channel c";
+
+fn summary(row: &Row) -> Result<ChannelSummary, Error> {
+    let locked = [codec::nano(row, "our_locked")?, codec::nano(row, "their_locked")?];
+    Ok(ChannelSummary { row: codec::channel_from_row(row)?, locked })
+}
+
+/// Channels in the order of their addresses, behind `after`, at most `limit`. With `peer`, only those with it; closed ones only when asked for.
+pub async fn channels(
+    client: &impl GenericClient,
+    peer: Option<&Key>,
+    with_closed: bool,
+    after: Option<&Address>,
+    limit: u32,
+) -> Result<Vec<ChannelSummary>, Error> {
+    let statement = client
+        .prepare_cached(&format!(
+            "{SUMMARY} WHERE c.address > $1 AND ($2::bytea IS NULL OR c.peer = $2) AND ($3 OR c.status < 3) ORDER BY c.address LIMIT $4"
+        ))
+        .await?;
+    let after = after.map_or(&[][..], |a| a);
+    let peer = peer.map(|p| p.as_slice());
+    client.query(&statement, &[&after, &peer, &with_closed, &i64::from(limit)]).await?.iter().map(summary).collect()
+}
+
+/// One channel.
+pub async fn channel_of(client: &impl GenericClient, address: &Address) -> Result<Option<ChannelSummary>, Error> {
+    let statement = client.prepare_cached(&format!("{SUMMARY} WHERE c.address = $1")).await?;
+    client.query_opt(&statement, &[&address.as_slice()]).await?.as_ref().map(summary).transpose()
+}
+
+/// Nano over all channels that are not closed, each side's deposits, withdrawals, sent: for metrics.
+pub async fn balances(client: &impl GenericClient) -> Result<Vec<ChannelSummary>, Error> {
+    client.query(&format!("{SUMMARY} WHERE c.status < 3"), &[]).await?.iter().map(summary).collect()
+}
+
+/// A leg with the channel that it is on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LegSummary {
+    /// The channel.
+    pub channel: Address,
+    /// The leg.
+    pub leg: Leg,
+}
+
+impl LegSummary {
+    /// Where it stands in [`legs`].
+    pub fn place(&self) -> LegPlace {
+        LegPlace { key: self.leg.key(), direction: self.leg.direction(), channel: self.channel }
+    }
+}
+
+/// A place in the list of legs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegPlace {
+    /// Virtual key.
+    pub key: Key,
+    /// Which half.
+    pub direction: Direction,
+    /// On which channel.
+    pub channel: Address,
+}
+
+/// Which legs to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LegFilter {
+    /// Only on this channel.
+    pub channel: Option<Address>,
+    /// Only those that are not final, or have something released or untold.
+    pub live: bool,
+}
+
+fn leg_summary(row: &Row) -> Result<LegSummary, Error> {
+    Ok(LegSummary { channel: codec::bytes(row, "channel")?, leg: codec::leg_from_row(row)? })
+}
+
+/// Legs by key, behind `after`, at most `limit`.
+pub async fn legs(
+    client: &impl GenericClient,
+    filter: LegFilter,
+    after: Option<LegPlace>,
+    limit: u32,
+) -> Result<Vec<LegSummary>, Error> {
+    let statement = client
+        .prepare_cached(
+            "SELECT * FROM engine.leg WHERE (key, direction, channel) > ($1, $2, $3) \
+             AND ($4::bytea IS NULL OR channel = $4) AND (live OR NOT $5) ORDER BY key, direction, channel LIMIT $6",
+        )
+        .await?;
+    let (key, channel) = after.as_ref().map_or((&[][..], &[][..]), |a| (&a.key, &a.channel));
+    let direction = after.as_ref().map_or(0, |a| codec::direction(a.direction));
+    let only = filter.channel.as_ref().map(|c| c.as_slice());
+    let rows = client.query(&statement, &[&key, &direction, &channel, &only, &filter.live, &i64::from(limit)]).await?;
+    rows.iter().map(leg_summary).collect()
+}
+
+/// The legs of one virtual channel on this node: two on a forwarder, else one.
+pub async fn legs_of(client: &impl GenericClient, key: &Key) -> Result<Vec<LegSummary>, Error> {
+    let statement = client.prepare_cached("SELECT * FROM engine.leg WHERE key = $1 ORDER BY direction, channel").await?;
+    client.query(&statement, &[&key.as_slice()]).await?.iter().map(leg_summary).collect()
+}

@@ -1,0 +1,313 @@
+//! The fenced commit: design 4.1, 4.3, 4.4, 4.5 at the database.
+
+mod common;
+
+use common::*;
+use protocol::{Attempt, NewTask, Order, OrderMessage, Outcome, RequestResult, Side, Task, Write};
+use store::{Change, Error, Verdict, chain::NewOrder, engine, lease};
+use tokio_postgres::Client;
+
+/// Another session with the locks on a shard that a takeover has.
+async fn lock_shard(node: &Node, shard: u8) -> Client {
+    let (client, connection) = tokio_postgres::connect(&node.url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let lock = format!("BEGIN; SELECT FROM engine.shard WHERE shard = {shard} FOR UPDATE");
+    client.batch_execute(&lock).await.unwrap();
+    client
+}
+
+fn task(id: &str, channel: &TestChannel) -> NewTask {
+    NewTask { id: id.into(), channel: channel.row.address, task: Task::Increment }
+}
+
+/// A change that writes into every table.
+fn everything(channel: &mut TestChannel, n: u8, other: &TestChannel) -> Change {
+    let condition = condition(n);
+    channel.row.our = body(channel.row.our.seqno + 1, 5);
+    let order = Order { id: format!("order-{n}"), message: OrderMessage::Finish };
+    let message = NewOrder {
+        id: order.id.clone(),
+        channel: Some(channel.row.address),
+        destination: ton::Address::basechain(channel.row.address),
+        value: 1,
+        body: None,
+        state_init: None,
+        bounce: true,
+    };
+    let leg = protocol::Leg {
+        condition,
+        state: protocol::LegState::Open,
+        resolution: None,
+        half: protocol::Half::In { next: protocol::Next::Receiver, sender: [3; 32] },
+        released: 0,
+        told: false,
+    };
+    let seqno = channel.row.our.seqno;
+    channel.change_with_orders(
+        vec![
+            signed(seqno, Attempt::Action),
+            Write::PeerState(channel.peer_state(n, body(1, 0))),
+            Write::VirtualKey(condition.key),
+            Write::ConditionAdded { side: Side::Their, condition, since: 1 },
+            Write::Leg(Box::new(leg)),
+            Write::Task(task(&format!("task-{n}"), other)),
+            Write::Order(Box::new(order)),
+        ],
+        vec![message],
+    )
+}
+
+#[tokio::test]
+async fn a_former_owner_changes_nothing() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+    let other = node.channel(&committer, 2).await;
+
+    let client = node.pool.get().await.unwrap();
+    lease::renew(&client, ENGINE, "", std::time::Duration::ZERO).await.unwrap();
+    lease::renew(&client, "engine-2", "", LEASE).await.unwrap();
+    assert_eq!(lease::take(&client, "engine-2").await.unwrap().len(), lease::SHARDS);
+
+    let before = node.fingerprint().await;
+    let change = everything(&mut channel.clone(), 1, &other);
+    assert_eq!(committer.commit(change).await.unwrap(), Verdict::NotOwner);
+    let aside = channel.aside(vec![Write::Task(task("x", &other))]);
+    assert_eq!(committer.commit(aside).await.unwrap(), Verdict::NotOwner);
+    assert_eq!(node.fingerprint().await, before);
+
+    channel.epoch = 2;
+    let change = everything(&mut channel, 1, &other);
+    assert_eq!(committer.commit(change).await.unwrap(), Verdict::Applied);
+    assert_ne!(node.fingerprint().await, before);
+}
+
+#[tokio::test]
+async fn a_commit_that_waits_for_a_takeover_fails_and_a_takeover_waits_for_a_commit() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+
+    let takeover = lock_shard(&node, channel.shard).await;
+    let verdict = committer.commit(channel.change(vec![]));
+    let shard = channel.shard;
+    takeover
+        .batch_execute(&format!("UPDATE engine.shard SET owner = 'other', epoch = epoch + 1 WHERE shard = {shard}; COMMIT"))
+        .await
+        .unwrap();
+    assert_eq!(verdict.await.unwrap(), Verdict::NotOwner);
+    assert_eq!(node.version(&channel).await, 1);
+}
+
+#[tokio::test]
+async fn every_change_of_a_batch_has_its_own_verdict() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channels = Vec::new();
+    for n in 0..8 {
+        channels.push(node.channel(&committer, n).await);
+    }
+    let used = Write::VirtualKey(virtual_key(9));
+    let first = channels[0].change(vec![used.clone()]);
+    assert_eq!(committer.commit(first).await.unwrap(), Verdict::Applied);
+
+    // Everything behind the change that waits for the lock becomes one batch.
+    let lock = lock_shard(&node, channels[0].shard).await;
+    let front = committer.commit(channels[0].change(vec![]));
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let good = [
+        committer.commit(channels[1].change(vec![Write::VirtualKey(virtual_key(1))])),
+        committer.commit(channels[2].change(vec![signed(1, Attempt::Action)])),
+        committer.commit(channels[2].change(vec![Write::BodyOutcome {
+            seqno: 1,
+            attempt: Attempt::Action,
+            outcome: Outcome::Agreed,
+        }])),
+    ];
+    channels[3].epoch = 7;
+    let not_owner = committer.commit(channels[3].change(vec![]));
+    channels[4].row.version = 7;
+    let stale = committer.commit(channels[4].change(vec![]));
+    let used_key = committer.commit(channels[5].change(vec![used]));
+    let behind_it = committer.commit(channels[5].change(vec![]));
+    let gone = committer.commit(channels[6].change(vec![Write::TaskDone("nobody".into())]));
+    let twice = [signed(1, Attempt::Action), signed(1, Attempt::Action)];
+    let refused = committer.commit(channels[7].change(twice.into()));
+    drop(lock);
+
+    assert_eq!(front.await.unwrap(), Verdict::Applied);
+    for verdict in good {
+        assert_eq!(verdict.await.unwrap(), Verdict::Applied);
+    }
+    assert_eq!(not_owner.await.unwrap(), Verdict::NotOwner);
+    assert_eq!(stale.await.unwrap(), Verdict::Stale);
+    assert_eq!(used_key.await.unwrap(), Verdict::UsedKey(virtual_key(9)));
+    assert_eq!(behind_it.await.unwrap(), Verdict::Stale);
+    assert_eq!(gone.await.unwrap(), Verdict::TaskGone);
+    assert_eq!(refused.await.unwrap(), Verdict::Refused("signed_body_pkey".into()));
+    let versions = [3, 2, 3, 1, 1, 1, 1, 1];
+    for (channel, version) in channels.iter().zip(versions) {
+        assert_eq!(node.version(channel).await, version);
+    }
+}
+
+#[tokio::test]
+async fn versions_follow_each_other_and_changes_without_a_row_are_checked_too() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+
+    // Several changes in flight at once are a chain.
+    let verdicts: Vec<_> = (0..10).map(|_| committer.commit(channel.change(vec![]))).collect();
+    for verdict in verdicts {
+        assert_eq!(verdict.await.unwrap(), Verdict::Applied);
+    }
+    assert_eq!(node.version(&channel).await, 11);
+
+    let mut old = channel.clone();
+    old.row.version = 4;
+    assert_eq!(committer.commit(old.aside(vec![])).await.unwrap(), Verdict::Stale);
+    assert_eq!(committer.commit(old.change(vec![])).await.unwrap(), Verdict::Stale);
+    assert_eq!(committer.commit(channel.aside(vec![])).await.unwrap(), Verdict::Applied);
+    // A second channel of the same address is a stale one.
+    let mut again = TestChannel::new(1);
+    assert_eq!(committer.commit(again.change(vec![])).await.unwrap(), Verdict::Stale);
+    assert_eq!(node.version(&channel).await, 11);
+}
+
+#[tokio::test]
+async fn seqno_sent_and_a_closed_channel_never_go_back() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = TestChannel::new(1);
+    channel.row.our = body(5, 100);
+    channel.row.their = body(6, 200);
+    channel.row.onchain.lt = 10;
+    assert_eq!(committer.commit(channel.change(vec![])).await.unwrap(), Verdict::Applied);
+    let lower: [fn(&mut TestChannel); 5] = [
+        |c| c.row.our = body(4, 100),
+        |c| c.row.our = body(6, 99),
+        |c| c.row.their = body(5, 200),
+        |c| c.row.their = body(7, 199),
+        |c| c.row.onchain.lt = 9,
+    ];
+    for lower in lower {
+        let mut lowered = channel.clone();
+        lower(&mut lowered);
+        let verdict = committer.commit(lowered.change(vec![])).await.unwrap();
+        assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+    }
+    channel.row.status = protocol::Status::Closed;
+    assert_eq!(committer.commit(channel.change(vec![])).await.unwrap(), Verdict::Applied);
+    channel.row.status = protocol::Status::Active;
+    assert!(matches!(committer.commit(channel.change(vec![])).await.unwrap(), Verdict::Refused(_)));
+}
+
+#[tokio::test]
+async fn two_agreed_bodies_and_a_third_body_cannot_be() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+    let outcome = |attempt, outcome| Write::BodyOutcome { seqno: 1, attempt, outcome };
+    let both = vec![signed(1, Attempt::Action), signed(1, Attempt::Increment), outcome(Attempt::Action, Outcome::Refused)];
+    assert_eq!(committer.commit(channel.change(both)).await.unwrap(), Verdict::Applied);
+
+    let third = channel.clone().change(vec![signed(1, Attempt::Action)]);
+    assert_eq!(committer.commit(third).await.unwrap(), Verdict::Refused("signed_body_pkey".into()));
+    let twice = vec![outcome(Attempt::Action, Outcome::Agreed), outcome(Attempt::Increment, Outcome::Agreed)];
+    let verdict = committer.commit(channel.clone().change(twice)).await.unwrap();
+    assert_eq!(verdict, Verdict::Refused("signed_body_agreed".into()));
+
+    let resolved = vec![outcome(Attempt::Increment, Outcome::Agreed), outcome(Attempt::Action, Outcome::Void)];
+    assert_eq!(committer.commit(channel.change(resolved)).await.unwrap(), Verdict::Applied);
+    // What is void stays void.
+    let verdict = committer.commit(channel.change(vec![outcome(Attempt::Action, Outcome::Agreed)])).await.unwrap();
+    assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+    let bodies = engine::signed(&node.pool.get().await.unwrap(), &channel.row.address, 0).await.unwrap();
+    assert_eq!(bodies.iter().map(|b| b.outcome).collect::<Vec<_>>(), [Some(Outcome::Void), Some(Outcome::Agreed)]);
+}
+
+#[tokio::test]
+async fn another_body_of_the_peer_never_replaces_the_stored_one_but_a_newer_signature_does() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+    let first = channel.peer_state(1, body(1, 5));
+    assert_eq!(committer.commit(channel.change(vec![Write::PeerState(first)])).await.unwrap(), Verdict::Applied);
+    let other = channel.peer_state(1, body(1, 6));
+    let verdict = committer.commit(channel.clone().change(vec![Write::PeerState(other)])).await.unwrap();
+    assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+    channel.row.our = body(1, 0);
+    let newer = channel.peer_state(1, body(1, 5));
+    assert_eq!(committer.commit(channel.change(vec![Write::PeerState(newer)])).await.unwrap(), Verdict::Applied);
+    let stored = engine::peer_states(&node.pool.get().await.unwrap(), &channel.row, 0).await.unwrap();
+    assert_eq!(stored, [newer]);
+}
+
+#[tokio::test]
+async fn a_task_is_queued_once_and_applied_once() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut a = node.channel(&committer, 1).await;
+    let mut b = node.channel(&committer, 2).await;
+    for _ in 0..2 {
+        assert_eq!(committer.commit(a.change(vec![Write::Task(task("t", &b))])).await.unwrap(), Verdict::Applied);
+    }
+    let client = node.pool.get().await.unwrap();
+    let due = engine::due(&client, &[b.shard], 0, &[], 10).await.unwrap();
+    assert_eq!(due.iter().map(|d| &d.task).collect::<Vec<_>>(), [&task("t", &b)]);
+    assert_eq!(engine::due(&client, &[b.shard], 0, &[due[0].seq], 10).await.unwrap(), []);
+
+    let done = || vec![Write::TaskDone("t".into())];
+    if a.shard != b.shard {
+        assert_eq!(committer.commit(a.aside(done())).await.unwrap(), Verdict::TaskGone, "a task of another shard");
+    }
+    assert_eq!(committer.commit(b.change(done())).await.unwrap(), Verdict::Applied);
+    assert_eq!(committer.commit(b.aside(done())).await.unwrap(), Verdict::TaskGone);
+    assert_eq!(engine::due(&client, &[b.shard], 0, &[], 10).await.unwrap(), []);
+    // A task for a channel that is not there must not get lost silently.
+    let verdict = committer.commit(a.change(vec![Write::Task(task("u", &TestChannel::new(77)))])).await.unwrap();
+    assert_eq!(verdict, Verdict::Refused("shard".into()));
+}
+
+#[tokio::test]
+async fn a_command_is_carried_out_once() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+    let client = node.pool.get().await.unwrap();
+    let task = task("request:r", &channel);
+    let submit = |content| engine::submit(&client, "r", content, &task, 0);
+    assert_eq!(submit(&[1; 32]).await.unwrap(), engine::Submitted::Queued);
+    assert_eq!(submit(&[1; 32]).await.unwrap(), engine::Submitted::Known(None));
+    assert_eq!(submit(&[2; 32]).await.unwrap(), engine::Submitted::Conflict);
+    assert_eq!(engine::results(&client, &["r"]).await.unwrap(), []);
+
+    let result = |result| Write::Result { request_id: "r".into(), result };
+    let paid = RequestResult::Paid { amount: ton::MAX_COINS };
+    let change = channel.change(vec![Write::TaskDone(task.id.clone()), result(RequestResult::Opened)]);
+    assert_eq!(committer.commit(change).await.unwrap(), Verdict::Applied);
+    assert_eq!(engine::results(&client, &["r", "s"]).await.unwrap(), [("r".to_string(), RequestResult::Opened)]);
+    // The task is gone, and still the command is not carried out again.
+    assert_eq!(submit(&[1; 32]).await.unwrap(), engine::Submitted::Known(Some(RequestResult::Opened)));
+    assert_eq!(engine::due(&client, &[channel.shard], 0, &[], 10).await.unwrap(), []);
+    assert_eq!(committer.commit(channel.change(vec![result(paid.clone())])).await.unwrap(), Verdict::Applied);
+    // A final result stays.
+    assert_eq!(committer.commit(channel.change(vec![result(RequestResult::Opened)])).await.unwrap(), Verdict::Applied);
+    let failed = RequestResult::Failed { reason: "late".into() };
+    assert_eq!(committer.commit(channel.change(vec![result(failed)])).await.unwrap(), Verdict::Applied);
+    assert_eq!(engine::results(&client, &["r"]).await.unwrap()[0].1, paid);
+}
+
+#[tokio::test]
+async fn an_inconsistent_change_is_not_tried() {
+    let channel = TestChannel::new(1);
+    let mut other = TestChannel::new(2);
+    other.row.version = 1;
+    let foreign = Change::new(channel.fence(), vec![Write::Channel(Box::new(other.row))], vec![]);
+    assert!(matches!(foreign, Err(Error::Inconsistent(_))));
+    let order = Order { id: "o".into(), message: OrderMessage::Finish };
+    assert!(matches!(Change::new(channel.fence(), vec![Write::Order(Box::new(order))], vec![]), Err(Error::Inconsistent(_))));
+    let huge = Write::BodyOutcome { seqno: u64::MAX, attempt: Attempt::Action, outcome: Outcome::Agreed };
+    assert!(matches!(Change::new(channel.fence(), vec![huge], vec![]), Err(Error::TooLarge(_))));
+}
