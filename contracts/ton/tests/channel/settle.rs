@@ -163,6 +163,17 @@ fn full_proof(tree: &Cell) -> Cell {
     b.build().unwrap()
 }
 
+/// A Merkle update from a tree to itself.
+fn merkle_update(tree: &Cell) -> Cell {
+    let mut b = CellBuilder::new();
+    b.set_exotic(true);
+    b.store_u8(4).unwrap();
+    (0..2).for_each(|_| b.store_u256(tree.hash(0)).unwrap());
+    (0..2).for_each(|_| b.store_u16(tree.depth(0)).unwrap());
+    (0..2).for_each(|_| b.store_reference(tree.clone()).unwrap());
+    b.build().unwrap()
+}
+
 fn emptied_tree(i: u32) -> Cell {
     let mut dict = tycho_types::dict::RawDict::<32>::from(conditionals().root().cloned());
     let key = cell(|b| b.store_u32(index(i)).unwrap());
@@ -202,6 +213,7 @@ fn what_is_settled_is_proven() {
         world.refuses(settle(Side::B, resolutions(&[1]), proof(&Settlement::new(&other), &[1])), 115);
         // the tree itself, or another kind of cell, in the place of the proof
         world.refuses(settle(Side::B, resolutions(&[1]), tree.clone()), 115);
+        world.refuses(settle(Side::B, resolutions(&[1]), merkle_update(&tree)), 115);
         // the other side has no conditionals
         world.refuses(settles(Side::A, &[1]), 115);
         // the entry is behind a pruned branch
