@@ -87,6 +87,7 @@ CREATE TYPE engine.set_result AS (request_id text, state smallint, amount numeri
 -- Raised, which undoes everything: CWS01 a stale version, CWS02 something would go down, CWS03 a task that is gone, CWS04 a batch that a later
 -- one has overtaken, CWS05 a row that should be there is not.
 -- A batch number that was applied already returns at once: repeating a batch whose answer got lost is safe.
+-- Plans are made once, often while the tables are empty: `shard + 0` and `coalesce(until, 0)` keep the planner from every index but the key's.
 CREATE FUNCTION engine.commit(
     p_committer bigint, p_batch bigint, p_shard smallint[], p_epoch bigint[], p_key bytea[],
     p_new_channel engine.new_channel[], p_seen engine.seen_channel[], p_channel engine.set_channel[],
@@ -151,7 +152,7 @@ BEGIN
             our_withdrawn = n.our_withdrawn, their_withdrawn = n.their_withdrawn, our_committed = n.our_committed,
             their_committed = n.their_committed, closing = n.closing
         FROM unnest(p_channel) n
-        WHERE c.address = n.address AND c.version = n.base AND c.shard = n.shard
+        WHERE c.address = n.address AND c.version = n.base AND c.shard + 0 = n.shard
             AND c.our_seqno <= n.our_seqno AND c.our_sent <= n.our_sent
             AND c.their_seqno <= n.their_seqno AND c.their_sent <= n.their_sent
             AND c.chain_lt <= n.chain_lt AND (c.status < 3 OR n.status = 3);
@@ -169,7 +170,7 @@ BEGIN
     -- Removals first: a new condition may take the index of one that goes.
     IF cardinality(p_remove) > 0 THEN
         UPDATE engine.conditional c SET until = r.until FROM unnest(p_remove) r
-        WHERE c.channel = r.channel AND c.side = r.side AND c.key = r.key AND c.until IS NULL;
+        WHERE c.channel = r.channel AND c.side = r.side AND c.key = r.key AND coalesce(c.until, 0) = 0;
         GET DIAGNOSTICS v_rows = ROW_COUNT;
         IF v_rows < cardinality(p_remove) THEN
             RAISE EXCEPTION 'no such condition' USING ERRCODE = 'CWS05';
@@ -224,7 +225,7 @@ BEGIN
         PERFORM engine.post_tasks(p_task);
     END IF;
     IF cardinality(p_done) > 0 THEN
-        DELETE FROM engine.task t USING unnest(p_done) d WHERE t.id = d.id AND t.shard = d.shard;
+        DELETE FROM engine.task t USING unnest(p_done) d WHERE t.id = d.id AND t.shard + 0 = d.shard;
         GET DIAGNOSTICS v_rows = ROW_COUNT;
         IF v_rows < cardinality(p_done) THEN
             RAISE EXCEPTION 'task is gone' USING ERRCODE = 'CWS03';

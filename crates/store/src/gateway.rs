@@ -44,8 +44,8 @@ pub async fn claim(client: &impl GenericClient, adnl_key: &[u8; 32], now: u32) -
 pub async fn channel_dates(client: &impl GenericClient, identity: &Identity, now: u32, count: u32) -> Result<u32, Error> {
     let statement = client
         .prepare_cached(
-            "UPDATE gateway.identity SET channel_date = greatest(channel_date, $3 - 1) + $4 WHERE adnl_key = $1 AND epoch = $2 \
-             RETURNING channel_date - $4 + 1 AS date",
+            "UPDATE gateway.identity SET channel_date = greatest(channel_date, $3::bigint - 1) + $4::bigint WHERE adnl_key = $1 AND epoch = $2 \
+             RETURNING channel_date - $4::bigint + 1 AS date",
         )
         .await?;
     let epoch = long("epoch", identity.epoch)?;

@@ -18,7 +18,7 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// How a committer's statements are planned: by index, always, whatever the statistics say, once for all.
 const COMMITTER_PLANS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
-     -c enable_mergejoin=off -c jit=off";
+     -c enable_mergejoin=off -c enable_bitmapscan=off -c enable_material=off -c jit=off";
 
 /// Where the database is: a connection string or URL as libpq takes it.
 #[derive(Debug, Clone)]

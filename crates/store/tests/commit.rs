@@ -83,7 +83,7 @@ async fn a_former_owner_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_commit_that_waits_for_a_takeover_fails_and_a_takeover_waits_for_a_commit() {
+async fn a_commit_that_waits_for_a_takeover_fails() {
     let node = Node::start().await;
     let committer = node.committer().await;
     let mut channel = node.channel(&committer, 1).await;

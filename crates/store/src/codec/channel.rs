@@ -274,3 +274,19 @@ fn put_work(w: &mut Writer, kind: u32, key: &[u8; 32]) {
     w.u32(kind);
     w.raw(key);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let versioned = [&1u32.to_le_bytes()[..], &bytes].concat();
+            for bytes in [&bytes, &versioned] {
+                let _ = (Pending::decode(bytes), Closing::decode(bytes));
+            }
+        }
+    }
+}

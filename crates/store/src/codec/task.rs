@@ -146,3 +146,26 @@ fn take_update(r: &mut Reader<'_>) -> Result<ChainUpdate, TlError> {
         our_states: blob::take_vec(r, "our_states", blob::take_signed_state)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn another_version_and_bytes_behind_are_refused() {
+        let good = Task::Increment.encode();
+        assert_eq!(Task::decode(&good).unwrap(), Task::Increment);
+        assert!(Task::decode(&[good.as_slice(), &[0; 4]].concat()).is_err());
+        let mut other = good;
+        other[0] += 1;
+        assert!(Task::decode(&other).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(kind in 0u32..9, bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Task::decode(&[&1u32.to_le_bytes()[..], &kind.to_le_bytes(), &bytes].concat());
+        }
+    }
+}

@@ -31,8 +31,6 @@ impl Loaded {
     }
 }
 
-const COLUMNS: &str = "c.*";
-
 /// Everything of these shards: call it after taking them. Channels that are closed and have no live leg are left out.
 pub async fn load(client: &mut Object, shards: &[u8]) -> Result<Vec<Loaded>, Error> {
     let shards: Vec<i16> = shards.iter().map(|s| (*s).into()).collect();
@@ -53,7 +51,7 @@ async fn read(
 ) -> Result<Vec<Loaded>, Error> {
     let one_moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let transaction = one_moment.start().await?;
-    let rows = transaction.query(&format!("SELECT {COLUMNS} FROM engine.channel c WHERE {which}"), parameters).await?;
+    let rows = transaction.query(&format!("SELECT c.* FROM engine.channel c WHERE {which}"), parameters).await?;
     let mut loaded = Vec::with_capacity(rows.len());
     let mut places = HashMap::new();
     for row in &rows {

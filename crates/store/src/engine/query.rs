@@ -66,8 +66,8 @@ pub async fn channel_of(client: &impl GenericClient, address: &Address) -> Resul
     client.query_opt(&statement, &[&address.as_slice()]).await?.as_ref().map(summary).transpose()
 }
 
-/// Nano over all channels that are not closed, each side's deposits, withdrawals, sent: for metrics.
-pub async fn balances(client: &impl GenericClient) -> Result<Vec<ChannelSummary>, Error> {
+/// Every channel that is not closed, in one moment: for balances and metrics.
+pub async fn open_channels(client: &impl GenericClient) -> Result<Vec<ChannelSummary>, Error> {
     client.query(&format!("{SUMMARY} WHERE c.status < 3"), &[]).await?.iter().map(summary).collect()
 }
 
