@@ -1,0 +1,165 @@
+//! What one ADNL peer may ask of us (design 4.9).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use adnl::keys::AdnlId;
+
+use crate::lock;
+
+/// Queries per second, and at once, of an authenticated peer. Far above what two nodes reach with each other today.
+const PEER_RATE: Rate = Rate { per_second: 10_000, burst: 20_000 };
+/// The same of anybody else: pings, authentication, terms.
+const STRANGER_RATE: Rate = Rate { per_second: 20, burst: 50 };
+/// Authentications per second: each costs two signatures.
+const AUTHENTICATE_RATE: Rate = Rate { per_second: 2, burst: 10 };
+/// Unanswered queries of one peer.
+const MAX_IN_FLIGHT: usize = 2_048;
+/// Bytes of unanswered queries of one peer.
+const MAX_IN_FLIGHT_BYTES: usize = 16 << 20;
+/// Peers remembered. Beyond it the idle ones are forgotten, which costs nothing once their allowance is full again.
+const MAX_PEERS: usize = 8_192;
+
+#[derive(Clone, Copy)]
+struct Rate {
+    per_second: u32,
+    burst: u32,
+}
+
+/// A refilling allowance.
+struct Bucket {
+    rate: Rate,
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn new(rate: Rate, now: Instant) -> Self {
+        Self { rate, left: f64::from(rate.burst), at: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(self.rate.per_second);
+        self.left = (self.left + earned).min(f64::from(self.rate.burst));
+        self.at = now;
+        let any = self.left >= 1.0;
+        if any {
+            self.left -= 1.0;
+        }
+        any
+    }
+}
+
+/// What kind of query it is, for its allowance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Peer,
+    Stranger,
+    Authenticate,
+}
+
+struct Load {
+    peer: Bucket,
+    stranger: Bucket,
+    authenticate: Bucket,
+    in_flight: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn new(now: Instant) -> Self {
+        Self {
+            peer: Bucket::new(PEER_RATE, now),
+            stranger: Bucket::new(STRANGER_RATE, now),
+            authenticate: Bucket::new(AUTHENTICATE_RATE, now),
+            in_flight: 0,
+            bytes: 0,
+        }
+    }
+}
+
+/// The load of every peer.
+#[derive(Default)]
+pub(crate) struct Limits {
+    peers: Mutex<HashMap<AdnlId, Arc<Mutex<Load>>>>,
+}
+
+/// Room for one query, given back when dropped.
+pub(crate) struct Room {
+    load: Arc<Mutex<Load>>,
+    bytes: usize,
+}
+
+impl Limits {
+    /// Room for a query of this size, or none when the peer asks too much.
+    pub fn admit(&self, peer: AdnlId, kind: Kind, bytes: usize, now: Instant) -> Option<Room> {
+        let load = self.load(peer, now);
+        {
+            let mut load = lock(&load);
+            let bucket = match kind {
+                Kind::Peer => &mut load.peer,
+                Kind::Stranger => &mut load.stranger,
+                Kind::Authenticate => &mut load.authenticate,
+            };
+            if !bucket.take(now) || load.in_flight >= MAX_IN_FLIGHT || load.bytes + bytes > MAX_IN_FLIGHT_BYTES {
+                return None;
+            }
+            load.in_flight += 1;
+            load.bytes += bytes;
+        }
+        Some(Room { load, bytes })
+    }
+
+    fn load(&self, peer: AdnlId, now: Instant) -> Arc<Mutex<Load>> {
+        let mut peers = lock(&self.peers);
+        if peers.len() >= MAX_PEERS && !peers.contains_key(&peer) {
+            let idle = Duration::from_secs(10);
+            peers.retain(|_, load| {
+                let load = lock(load);
+                let last = load.peer.at.max(load.stranger.at).max(load.authenticate.at);
+                load.in_flight > 0 || now.saturating_duration_since(last) < idle
+            });
+        }
+        peers.entry(peer).or_insert_with(|| Arc::new(Mutex::new(Load::new(now)))).clone()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut load = lock(&self.load);
+        load.in_flight -= 1;
+        load.bytes -= self.bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: AdnlId = AdnlId([1; 32]);
+    const B: AdnlId = AdnlId([2; 32]);
+
+    #[test]
+    fn rates_are_per_peer_and_refill() {
+        let (limits, now) = (Limits::default(), Instant::now());
+        for _ in 0..AUTHENTICATE_RATE.burst {
+            assert!(limits.admit(A, Kind::Authenticate, 0, now).is_some());
+        }
+        assert!(limits.admit(A, Kind::Authenticate, 0, now).is_none());
+        assert!(limits.admit(A, Kind::Stranger, 0, now).is_some() && limits.admit(B, Kind::Authenticate, 0, now).is_some());
+        assert!(limits.admit(A, Kind::Authenticate, 0, now + Duration::from_secs(1)).is_some());
+    }
+
+    #[test]
+    fn unanswered_queries_and_bytes_are_bounded() {
+        let (limits, now) = (Limits::default(), Instant::now());
+        let rooms: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| limits.admit(A, Kind::Peer, 1, now).unwrap()).collect();
+        assert!(limits.admit(A, Kind::Peer, 1, now).is_none());
+        drop(rooms);
+        let large = limits.admit(A, Kind::Peer, MAX_IN_FLIGHT_BYTES, now).unwrap();
+        assert!(limits.admit(A, Kind::Peer, 1, now).is_none());
+        drop(large);
+        assert!(limits.admit(A, Kind::Peer, 1, now).is_some());
+    }
+}

@@ -1,0 +1,35 @@
+//! `causeway-peer-gateway`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Parser;
+use peer_gateway::{Config, Listener};
+use rpc::{Health, Metrics, Server, Telemetry};
+
+/// Sessions with the peers of a node: ADNL, RLDP, discovery, authentication.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Configuration file (TOML). Variables CAUSEWAY__... override it.
+    #[arg(long, env = "CAUSEWAY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let config: Config = rpc::config::load(arguments.config.as_deref())?;
+    config.validate()?;
+    let _telemetry = Telemetry::start("causeway-peer-gateway", &config.telemetry).context("telemetry")?;
+    let shutdown = rpc::shutdown_signal().context("signals")?;
+    let (health, metrics) = (Health::new(), Metrics::default());
+    if let Some(server) = &config.metrics {
+        let server = Server::metrics(server, "metrics", &health, &metrics)?.bind().await?;
+        tracing::info!(address = %server.local_addr(), "metrics");
+        tokio::spawn(server.serve(shutdown.clone()));
+    }
+    let listener = Listener::Network(config.server.clone().context("configuration field `server` must be set")?);
+    peer_gateway::run(config, listener, &health, &metrics, shutdown).await?;
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! What is counted.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// A reason or an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Result {
+    result: &'static str,
+}
+
+/// The gateway's metrics, `causeway_gateway_...`. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metrics {
+    pub sessions: Gauge,
+    pub engines: Gauge,
+    /// Queries of peers: passed, answered here, or why dropped.
+    incoming: Family<Result, Counter>,
+    /// Queries of engines by outcome.
+    outgoing: Family<Result, Counter>,
+    /// Authentications that we began, or answered, by outcome.
+    authentications: Family<Result, Counter>,
+}
+
+impl Metrics {
+    pub fn register(metrics: &rpc::Metrics) -> Self {
+        let own = Self::default();
+        metrics.register(|registry| {
+            let registry = registry.sub_registry_with_prefix("gateway");
+            registry.register("sessions", "Authenticated peers", own.sessions.clone());
+            registry.register("engines", "Attached engines", own.engines.clone());
+            registry.register("incoming_queries", "Queries of peers", own.incoming.clone());
+            registry.register("outgoing_queries", "Queries of engines to peers", own.outgoing.clone());
+            registry.register("authentications", "Authentications", own.authentications.clone());
+        });
+        own
+    }
+
+    pub fn incoming(&self, result: &'static str) {
+        self.incoming.get_or_create(&Result { result }).inc();
+    }
+
+    pub fn outgoing(&self, result: &'static str) {
+        self.outgoing.get_or_create(&Result { result }).inc();
+    }
+
+    pub fn authentication(&self, result: &'static str) {
+        self.authentications.get_or_create(&Result { result }).inc();
+    }
+}

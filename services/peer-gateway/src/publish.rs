@@ -1,0 +1,112 @@
+//! The DHT records of a gateway that can be reached (payments 2.1): its own address, and for the one gateway that publishes, the node's
+//! ADNL id.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adnl::AddressList;
+use adnl::keys::{PrivateKey, PublicKey};
+use dht::{KeyDescription, PAYMENT_NODE, Value};
+use tl::Object as _;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use wire::message::NodeAddress;
+
+use crate::gateway::{Gateway, unix_now};
+
+/// How long a record holds (payments 2.1).
+const TTL: u32 = 30 * 60;
+/// How often it is stored anew.
+const REFRESH: Duration = Duration::from_secs(180);
+/// The same after a failure.
+const RETRY: Duration = Duration::from_secs(5);
+/// The right to publish is taken for so long, and renewed each third of it.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// What is published.
+pub(crate) struct Publisher {
+    pub gateway: Arc<Gateway>,
+    pub dht: dht::Client,
+    pub adnl_key: PrivateKey,
+    pub address: SocketAddrV4,
+    /// Epoch of this run.
+    pub epoch: u32,
+}
+
+impl Publisher {
+    /// Publishes until stopped.
+    pub async fn run(self, stop: CancellationToken) {
+        let (mut address_due, mut node_due) = (Instant::now(), Instant::now());
+        loop {
+            if address_due <= Instant::now() {
+                address_due = Instant::now() + outcome("address", self.publish_address().await);
+            }
+            if !self.is_publisher().await {
+                // Whoever takes over publishes at once.
+                node_due = Instant::now();
+            } else if node_due <= Instant::now() {
+                node_due = Instant::now() + outcome("payment-node", self.publish_node().await);
+            }
+            let next = address_due.min(node_due.max(Instant::now() + RETRY)).min(Instant::now() + LEASE / 3);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn is_publisher(&self) -> bool {
+        let pool = &self.gateway.directory.pool;
+        let lease = async { store::gateway::publish(&pool.get().await?, &self.gateway.name, LEASE).await };
+        let lease: Result<_, store::Error> = lease.await;
+        lease.inspect_err(|error| tracing::warn!(%error, "the right to publish cannot be renewed")).is_ok_and(|own| own.is_some())
+    }
+
+    async fn publish_address(&self) -> Result<usize, String> {
+        let addresses = AddressList {
+            addrs: vec![self.address],
+            version: self.epoch,
+            reinit_date: self.epoch,
+            priority: 0,
+            expire_at: 0,
+        };
+        let value = dht::address_value(&self.adnl_key, &addresses, unix_now() + TTL);
+        self.dht.store(&value).await.map_err(|error| error.to_string())
+    }
+
+    async fn publish_node(&self) -> Result<usize, String> {
+        let value = self.signed_node().await.ok_or("no engine signs the record")?;
+        self.dht.store(&value).await.map_err(|error| error.to_string())
+    }
+
+    async fn signed_node(&self) -> Option<Value> {
+        let (ttl, adnl_id) = (unix_now() + TTL, self.gateway.endpoint.id());
+        let owner = PublicKey::from_bytes(&self.gateway.node_key).ok()?;
+        for engine in self.gateway.hub.engines() {
+            let Some(signed) = engine.sign_node_record(&adnl_id.0, ttl).await else { continue };
+            let mut description = KeyDescription::new(owner, PAYMENT_NODE);
+            description.signature = signed.description_signature;
+            let data = NodeAddress { adnl_addr: adnl_id.0 }.to_boxed();
+            let value = Value { description, data, ttl, signature: signed.value_signature };
+            if value.is_valid() {
+                return Some(value);
+            }
+            tracing::warn!(engine = engine.engine_id, "engine did not sign the node's record");
+        }
+        None
+    }
+}
+
+fn outcome(record: &str, stored: Result<usize, String>) -> Duration {
+    match stored {
+        Ok(nodes) => {
+            tracing::debug!(record, nodes, "record published");
+            REFRESH
+        }
+        Err(error) => {
+            tracing::warn!(record, error, "record not published");
+            RETRY
+        }
+    }
+}
