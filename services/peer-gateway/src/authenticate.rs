@@ -66,8 +66,8 @@ impl Gateway {
             tracing::warn!(wanted = hex::encode(wanted), got = hex::encode(answer.key), %adnl, "peer has another channel key");
             return Err(AuthenticateError::WrongKey);
         }
-        let valid = answer.timestamp == timestamp
-            && authenticate::verify(&answer.key, &adnl.0, &own.0, timestamp, &answer.signature);
+        let valid =
+            answer.timestamp == timestamp && authenticate::verify(&answer.key, &adnl.0, &own.0, timestamp, &answer.signature);
         valid.then_some(()).ok_or(AuthenticateError::Invalid)
     }
 
@@ -105,7 +105,7 @@ impl Gateway {
     async fn sign(&self, own: &AdnlId, peer: &AdnlId, timestamp: i64) -> Option<[u8; 64]> {
         for engine in self.hub.engines() {
             let Some(signed) = engine.sign_authenticate(&own.0, &peer.0, timestamp).await else { continue };
-            let signature = <[u8; 64]>::try_from(&signed.signature[..]).ok().filter(|_| signed.public_key == self.node_key);
+            let signature = <[u8; 64]>::try_from(&signed.signature[..]).ok().filter(|_| signed.public_key[..] == self.node_key);
             if signature.is_some() {
                 return signature;
             }

@@ -165,8 +165,10 @@ mod tests {
     #[test]
     fn a_small_configuration_is_enough() {
         read("").unwrap();
-        read(&format!("external_address = '1.2.3.4:5'\npeers = [{{ node_key = '{OTHER}', adnl_key = '{OTHER}', address = '1.2.3.4:5' }}]"))
-            .unwrap();
+        read(&format!(
+            "external_address = '1.2.3.4:5'\npeers = [{{ node_key = '{OTHER}', adnl_key = '{OTHER}', address = '1.2.3.4:5' }}]"
+        ))
+        .unwrap();
     }
 
     #[test]

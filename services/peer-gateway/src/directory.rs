@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use adnl::keys::PublicKey;
 use store::Pool;
 
+use crate::Key;
 use crate::config::StaticPeer;
 use crate::records::Place;
-use crate::Key;
 
 /// Remembered places tried for one node.
 const MAX_REMEMBERED: usize = 3;

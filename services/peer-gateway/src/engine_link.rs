@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rpc::gateway::v1::{
     CallResult, GatewayFrame, IncomingQuery, OutgoingAnswer, PeerSession, ShardEpoch, SignAuthenticate, SignNodeRecord,
     SignedAuthenticate, SignedNodeRecord,
@@ -137,8 +138,8 @@ impl EngineLink {
         lock(&self.authenticates).insert(id, done);
         let request = SignAuthenticate {
             request_id: id,
-            own_adnl_id: own.to_vec(),
-            peer_adnl_id: peer.to_vec(),
+            own_adnl_id: Bytes::copy_from_slice(own),
+            peer_adnl_id: Bytes::copy_from_slice(peer),
             timestamp_unix: timestamp,
         };
         self.send(Part::SignAuthenticate(request));
@@ -153,7 +154,7 @@ impl EngineLink {
         lock(&self.node_records).insert(id, done);
         self.send(Part::SignNodeRecord(SignNodeRecord {
             request_id: id,
-            adnl_id: adnl_id.to_vec(),
+            adnl_id: Bytes::copy_from_slice(adnl_id),
             expires_at_unix: expires_at,
         }));
         let signed = self.wait(signed).await;

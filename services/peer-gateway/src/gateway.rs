@@ -50,13 +50,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Sends a query to an ADNL peer and waits.
-    pub async fn query(
-        &self,
-        adnl: AdnlId,
-        transport: Transport,
-        data: Bytes,
-        timeout: Duration,
-    ) -> Result<Bytes, CallFailure> {
+    pub async fn query(&self, adnl: AdnlId, transport: Transport, data: Bytes, timeout: Duration) -> Result<Bytes, CallFailure> {
         if over_rldp(transport, &data) {
             return self.rldp.query(adnl, data, MAX_ANSWER, timeout).await.map_err(|error| match error {
                 rldp::Error::Send(_) => CallFailure::Dropped,
@@ -115,8 +109,8 @@ impl Gateway {
     /// A session as the API shows it.
     pub fn connection(&self, session: &Session) -> PeerConnection {
         PeerConnection {
-            peer_key: session.peer.to_vec(),
-            adnl_id: session.adnl.0.to_vec(),
+            peer_key: Bytes::copy_from_slice(&session.peer),
+            adnl_id: Bytes::copy_from_slice(&session.adnl.0),
             udp_address: self.records.get(&session.adnl).map(|place| place.address.to_string()).unwrap_or_default(),
             connected_since_unix: session.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             round_trip_micros: session.round_trip_micros(),

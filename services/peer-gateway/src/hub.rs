@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use adnl::keys::AdnlId;
+use bytes::Bytes;
 use rpc::Gate;
 use rpc::gateway::v1::{GatewayFrame, PeerSession, ShardEpoch, Welcome};
 use tokio::sync::watch;
@@ -66,7 +67,7 @@ impl Hub {
         let first = GatewayFrame {
             welcome: Some(Welcome {
                 gateway_id: self.name.clone(),
-                adnl_id: self.adnl_id.0.to_vec(),
+                adnl_id: Bytes::copy_from_slice(&self.adnl_id.0),
                 highest_epochs: state.shards.highest(),
             }),
             sessions: state.sessions.after(None).map(|session| notice(&session.peer, true)).collect(),
@@ -208,5 +209,5 @@ impl Hub {
 }
 
 fn notice(peer: &Key, connected: bool) -> PeerSession {
-    PeerSession { peer_key: peer.to_vec(), connected }
+    PeerSession { peer_key: Bytes::copy_from_slice(peer), connected }
 }

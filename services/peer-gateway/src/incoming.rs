@@ -26,7 +26,7 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    pub async fn answer(self, data: Vec<u8>) {
+    pub async fn answer(self, data: impl Into<Bytes>) {
         let sent = match self.responder {
             Responder::Adnl(responder) => responder.answer(data).await.map_err(|error| error.to_string()),
             Responder::Rldp(responder) => responder.answer(data).await.map_err(|error| error.to_string()),
@@ -81,23 +81,24 @@ async fn take(gateway: &Arc<Gateway>, adnl: AdnlId, transport: Transport, data: 
             });
         }
         (_, Some(session)) => {
-            let passed = gateway.hub.owner_of(&session.peer).map(|engine| {
-                engine.ask(Some(session.peer), query(&session.peer, transport, &data), asker)
-            });
+            let passed = gateway
+                .hub
+                .owner_of(&session.peer)
+                .map(|engine| engine.ask(Some(session.peer), query(&session.peer, transport, data), asker));
             gateway.metrics.incoming(outcome(passed, "no_owner"));
         }
         // Terms are told to anybody (payments 1.4), so by any engine.
         (ProposeChannelConfig::ID, None) => {
             let engine = gateway.hub.engines().into_iter().next();
-            let passed = engine.map(|engine| engine.ask(None, query(&[], transport, &data), asker));
+            let passed = engine.map(|engine| engine.ask(None, query(&[], transport, data), asker));
             gateway.metrics.incoming(outcome(passed, "no_owner"));
         }
         (_, None) => gateway.metrics.incoming("not_authenticated"),
     }
 }
 
-fn query(peer: &[u8], transport: Transport, data: &Bytes) -> IncomingQuery {
-    IncomingQuery { query_id: 0, peer_key: peer.to_vec(), transport: transport.into(), data: data.to_vec() }
+fn query(peer: &[u8], transport: Transport, data: Bytes) -> IncomingQuery {
+    IncomingQuery { query_id: 0, peer_key: Bytes::copy_from_slice(peer), transport: transport.into(), data }
 }
 
 fn outcome(passed: Option<bool>, nobody: &'static str) -> &'static str {

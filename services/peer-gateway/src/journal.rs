@@ -49,11 +49,7 @@ async fn write(gateway: &Gateway, written: &mut HashMap<Key, Written>) -> Result
     let ended = |written: &HashMap<Key, Written>| -> Vec<Key> {
         written.keys().filter(|peer| sessions.binary_search_by(|session| session.peer.cmp(peer)).is_err()).copied().collect()
     };
-    let now = |session: &Session| Written {
-        adnl: session.adnl,
-        since: session.since,
-        place: gateway.records.get(&session.adnl),
-    };
+    let now = |session: &Session| Written { adnl: session.adnl, since: session.since, place: gateway.records.get(&session.adnl) };
     let changed: Vec<_> = sessions.iter().filter(|session| written.get(&session.peer) != Some(&now(session))).collect();
     let ended = ended(written);
     if changed.is_empty() && ended.is_empty() {

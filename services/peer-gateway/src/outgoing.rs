@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rpc::gateway::v1::call_result::Outcome;
 use rpc::gateway::v1::{CallFailure, CallResult, OutgoingQuery};
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ pub(crate) fn start(gateway: &Arc<Gateway>, link: &Arc<EngineLink>, query: Outgo
     });
 }
 
-fn finish(gateway: &Gateway, link: &EngineLink, call_id: u64, answer: Result<Vec<u8>, CallFailure>) {
+fn finish(gateway: &Gateway, link: &EngineLink, call_id: u64, answer: Result<Bytes, CallFailure>) {
     gateway.metrics.outgoing(match &answer {
         Ok(_) => "answered",
         Err(CallFailure::NotConnected) => "not_connected",
@@ -44,7 +45,7 @@ fn finish(gateway: &Gateway, link: &EngineLink, call_id: u64, answer: Result<Vec
     link.send(Part::Result(CallResult { call_id, outcome: Some(outcome) }));
 }
 
-async fn call(gateway: &Arc<Gateway>, peer: &Key, query: OutgoingQuery) -> Result<Vec<u8>, CallFailure> {
+async fn call(gateway: &Arc<Gateway>, peer: &Key, query: OutgoingQuery) -> Result<Bytes, CallFailure> {
     let deadline = Instant::now() + Duration::from_millis(query.timeout_ms.into()).min(MAX_TIMEOUT);
     let session = match gateway.hub.session_of_peer(peer) {
         Some(session) => session,
@@ -60,6 +61,6 @@ async fn call(gateway: &Arc<Gateway>, peer: &Key, query: OutgoingQuery) -> Resul
         None => return Err(CallFailure::NotConnected),
     };
     let left = deadline.saturating_duration_since(Instant::now());
-    let (transport, data) = (query.transport(), query.data.into());
-    gateway.query_session(&session, transport, data, left).await.map(Vec::from)
+    let (transport, data) = (query.transport(), query.data);
+    gateway.query_session(&session, transport, data, left).await
 }

@@ -64,13 +64,8 @@ impl Publisher {
     }
 
     async fn publish_address(&self) -> Result<usize, String> {
-        let addresses = AddressList {
-            addrs: vec![self.address],
-            version: self.epoch,
-            reinit_date: self.epoch,
-            priority: 0,
-            expire_at: 0,
-        };
+        let addresses =
+            AddressList { addrs: vec![self.address], version: self.epoch, reinit_date: self.epoch, priority: 0, expire_at: 0 };
         let value = dht::address_value(&self.adnl_key, &addresses, unix_now() + TTL);
         self.dht.store(&value).await.map_err(|error| error.to_string())
     }
@@ -86,9 +81,9 @@ impl Publisher {
         for engine in self.gateway.hub.engines() {
             let Some(signed) = engine.sign_node_record(&adnl_id.0, ttl).await else { continue };
             let mut description = KeyDescription::new(owner, PAYMENT_NODE);
-            description.signature = signed.description_signature;
+            description.signature = signed.description_signature.to_vec();
             let data = NodeAddress { adnl_addr: adnl_id.0 }.to_boxed();
-            let value = Value { description, data, ttl, signature: signed.value_signature };
+            let value = Value { description, data, ttl, signature: signed.value_signature.to_vec() };
             if value.is_valid() {
                 return Some(value);
             }

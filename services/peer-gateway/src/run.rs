@@ -84,12 +84,15 @@ pub async fn run(
     let Some(identity) = identity::claim(&database, &pool, key.public().as_bytes(), &gate, &shutdown).await else {
         return Ok(());
     };
-    let (gateway, mut tasks) = start(&config, key, &identity, pool.clone(), health, metrics, &shutdown).await?;
-    let served = serve(listener, health, gateway.clone(), shutdown.clone());
+    let stop = shutdown.child_token();
+    let _stop_at_any_end = stop.clone().drop_guard();
+    let (gateway, mut tasks) = start(&config, key, &identity, pool.clone(), health, metrics, &stop).await?;
+    let served = serve(listener, health, gateway.clone(), shutdown);
     let result = tokio::select! {
         served = served => served.map_err(Error::from),
         () = identity::until_lost(&pool, &identity, &gate) => Err(Error::KeyLost),
     };
+    stop.cancel();
     gateway.hub.close();
     tasks.shutdown().await;
     gateway.endpoint.close().await;
@@ -114,12 +117,8 @@ async fn start(
     store::gateway::close_sessions(&pool.get().await.map_err(store::Error::from)?, &config.name).await?;
     let nodes = config.network_config_file.as_ref().map(dht_nodes).transpose()?;
     let records = Arc::new(Records::default());
-    let adnl = adnl::Config {
-        key: key.clone(),
-        epoch: identity.reinit,
-        listen: config.listen,
-        advertise: config.external_address,
-    };
+    let adnl =
+        adnl::Config { key: key.clone(), epoch: identity.reinit, listen: config.listen, advertise: config.external_address };
     let journal = records.clone();
     let (endpoint, incoming) = Endpoint::bind(adnl, move |record| journal.set(&record))
         .await

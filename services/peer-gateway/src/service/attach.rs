@@ -33,7 +33,7 @@ pub(super) async fn attach(
     if hello.engine_id.is_empty() || hello.engine_id.len() > MAX_ENGINE_ID {
         return Err(field("hello.engine_id", "must have 1 to 128 bytes").into());
     }
-    if hello.node_key != gateway.node_key {
+    if hello.node_key[..] != gateway.node_key {
         return Err(field("hello.node_key", "must be the channel key of the gateway's node").into());
     }
     let mut queue = None;

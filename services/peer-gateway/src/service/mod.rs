@@ -55,10 +55,7 @@ impl GatewayService for Service {
         Ok(Response::new(connect_peer::connect_peer(&self.0, &request.into_inner()).await?))
     }
 
-    async fn disconnect_peer(
-        &self,
-        request: Request<DisconnectPeerRequest>,
-    ) -> Result<Response<DisconnectPeerResponse>, Status> {
+    async fn disconnect_peer(&self, request: Request<DisconnectPeerRequest>) -> Result<Response<DisconnectPeerResponse>, Status> {
         Ok(Response::new(disconnect_peer::disconnect_peer(&self.0, &request.into_inner()).await?))
     }
 

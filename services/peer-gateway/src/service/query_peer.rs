@@ -30,10 +30,10 @@ pub(super) async fn query_peer(gateway: &Arc<Gateway>, request: QueryPeerRequest
     let transport = request.transport();
     let asked = async {
         let session = gateway.connect(&peer, None).await?;
-        let answer = gateway.query_session(&session, transport, request.data.into(), timeout).await;
+        let answer = gateway.query_session(&session, transport, request.data.clone(), timeout).await;
         answer.map_err(|_| Error::with_message(ErrorCode::PeerUnreachable, "no answer"))
     };
     let answer = tokio::time::timeout(timeout, asked).await;
     let data = answer.map_err(|_| Error::with_message(ErrorCode::PeerUnreachable, "no answer in time"))??;
-    Ok(QueryPeerResponse { data: data.to_vec() })
+    Ok(QueryPeerResponse { data })
 }
