@@ -38,11 +38,11 @@ A first session, with the nodes A and C and a node between:
 #[derive(Debug, Parser)]
 #[command(name = "causeway", version, about = ABOUT, after_help = GUIDE, max_term_width = 120)]
 pub(crate) struct Cli {
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
     /// Print one JSON value instead of text: the result to standard output, notes and errors to standard error, one a line.
     #[arg(long, global = true)]
     pub json: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -90,7 +90,9 @@ pub(crate) enum Command {
     /// The nodes that this node has a channel or a session with.
     Peers,
     /// Channels, or virtual channels with --virtual; newest first.
-    #[command(after_help = "Examples:\n  causeway list\n  causeway list --peer <key> --closed\n  causeway list --virtual --limit 20")]
+    #[command(
+        after_help = "Examples:\n  causeway list\n  causeway list --peer <key> --closed\n  causeway list --virtual --limit 20"
+    )]
     List(ListArgs),
     /// One channel by its address, or one virtual channel by its key.
     Show {
@@ -98,11 +100,15 @@ pub(crate) enum Command {
         what: String,
     },
     /// Open a channel with a peer: agree on it off-chain, then deploy its contract with our first top-up.
-    #[command(after_help = "The chain's fees come on top of the amount. The channel is pending until the chain shows it: see `list`.\n\n\
-        Example:\n  causeway deploy <key of the peer> 10")]
+    #[command(
+        after_help = "The chain's fees come on top of the amount. The channel is pending until the chain shows it: see `list`.\n\n\
+        Example:\n  causeway deploy <key of the peer> 10"
+    )]
     Deploy(DeployArgs),
     /// Put money from the wallet on our side of a channel.
-    #[command(after_help = "The chain's fees come on top of the amount.\n\nExample:\n  causeway topup <address of the channel> 2.5")]
+    #[command(
+        after_help = "The chain's fees come on top of the amount.\n\nExample:\n  causeway topup <address of the channel> 2.5"
+    )]
     Topup(TopUpArgs),
     /// Open a virtual channel to a receiver, to be paid later with `sign` and `close`.
     #[command(after_help = "The capacity is reserved until the channel is closed or has expired.\n\nExamples:\n  \
@@ -110,10 +116,12 @@ pub(crate) enum Command {
         causeway open <key of the receiver> 5 --via <key of a node>,fee=0.01,gap=13h --max-fee 0.02")]
     Open(OpenArgs),
     /// Pay a receiver: a virtual channel that the receiver closes at once.
-    #[command(after_help = "Waits until the payment is final: exit code 0 paid, 1 failed, 3 not known yet (`show` tells later).\n\nExamples:\n  \
+    #[command(
+        after_help = "Waits until the payment is final: exit code 0 paid, 1 failed, 3 not known yet (`show` tells later).\n\nExamples:\n  \
         causeway send <key of the receiver> 0.25\n  \
         causeway send <key of a peer> 0.25 --direct\n  \
-        causeway send <key of the receiver> 0.25 --via <key of a node> --max-fee 0.01")]
+        causeway send <key of the receiver> 0.25 --via <key of a node> --max-fee 0.01"
+    )]
     Send(SendArgs),
     /// Sign an amount of a virtual channel that we opened; hand the text to the receiver, who can `close` with it.
     #[command(after_help = "Changes nothing here: a larger amount may be signed later, and the receiver keeps the largest.\n\n\
@@ -123,7 +131,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  causeway close <text>\n  causeway close - < text-file")]
     Close(CloseArgs),
     /// Close a channel and pay both sides out: in agreement with the peer, or with --force without it.
-    #[command(after_help = "Examples:\n  causeway destroy <address of the channel>\n  causeway destroy <address of the channel> --force")]
+    #[command(
+        after_help = "Examples:\n  causeway destroy <address of the channel>\n  causeway destroy <address of the channel> --force"
+    )]
     Destroy(DestroyArgs),
 }
 

@@ -61,7 +61,10 @@ impl Failure {
                 writeln!(err, "error: {}", printable(&error.to_string()))?;
                 match request_id {
                     Some(id) if error.code().is_transient() => {
-                        writeln!(err, "It may have been done all the same. To find out, repeat the command with --request-id {id}")
+                        writeln!(
+                            err,
+                            "It may have been done all the same. To find out, repeat the command with --request-id {id}"
+                        )
                     }
                     _ => Ok(()),
                 }

@@ -35,7 +35,9 @@ impl Unit {
                 return Err(invalid("decimals", format!("must be {known} for this coin, or left out")));
             }
             (None, None) => return Err(invalid("decimals", "must be set for this coin (its master contract says how many)")),
-            (_, Some(given)) if given > MAX_DECIMALS => return Err(invalid("decimals", format!("must be at most {MAX_DECIMALS}"))),
+            (_, Some(given)) if given > MAX_DECIMALS => {
+                return Err(invalid("decimals", format!("must be at most {MAX_DECIMALS}")));
+            }
             (Some(decimals), _) | (None, Some(decimals)) => decimals,
         };
         Ok(Self { coin: Coin { kind: Some(kind) }, decimals })
@@ -119,7 +121,8 @@ fn hop(index: usize, text: &str, unit: &Unit) -> Result<ChainHop, Error> {
         match part.split_once('=') {
             Some(("fee", amount)) => hop.fee_nano = Some(unit.amount(&field(".fee"), amount)?),
             Some(("gap", time)) => {
-                let gap = u32::try_from(seconds(&field(".gap"), time)?).map_err(|_| invalid(field(".gap"), "must fit 32 bits"))?;
+                let gap =
+                    u32::try_from(seconds(&field(".gap"), time)?).map_err(|_| invalid(field(".gap"), "must fit 32 bits"))?;
                 hop.deadline_gap_seconds = Some(gap);
             }
             _ => return Err(invalid(field(""), "must be KEY, KEY,fee=AMOUNT or KEY,fee=AMOUNT,gap=TIME")),

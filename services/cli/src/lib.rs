@@ -26,23 +26,17 @@ use std::io::Write;
 use clap::Parser as _;
 
 use args::Cli;
-use failure::Failure;
-use output::Output;
 
 /// Runs one command. Returns the exit code: 0 done; 1 refused or failed; 2 the command line, a value or the profile is not valid, nothing
 /// was called; 3 the node cannot be reached or gave no final answer in time.
-pub async fn run(
-    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> u8 {
+pub async fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             let text = error.render().to_string();
             // Help and version are what was asked for; the rest is a mistake.
-            let target = if error.use_stderr() { err } else { out };
-            return written(write!(target, "{text}"), error.exit_code() as u8);
+            let result = if error.use_stderr() { write!(err, "{text}") } else { write!(out, "{text}") };
+            return written(result, error.exit_code() as u8);
         }
     };
     match commands::run(&cli, err).await {

@@ -22,7 +22,8 @@ pub(super) async fn deploy(session: &mut Session<'_>, args: &DeployArgs) -> Resu
     let unit = Unit::parse(&args.coin.coin, args.coin.decimals)?;
     let peer_key = input::key("peer", &args.peer)?;
     let top_up_nano = unit.positive("amount", &args.amount)?;
-    let shown = json!({ "peer_key": hex::encode(&peer_key), "coin": to_json::coin(Some(&unit.coin)), "top_up_nano": top_up_nano });
+    let shown =
+        json!({ "peer_key": hex::encode(&peer_key), "coin": to_json::coin(Some(&unit.coin)), "top_up_nano": top_up_nano });
     if let Some(dry) = session.begin(&args.change, &request_id, "OpenChannel", shown) {
         return Ok(dry);
     }
@@ -71,7 +72,8 @@ pub(super) async fn open(session: &mut Session<'_>, args: &OpenArgs) -> Result<O
     let id = request_id.clone();
     let message = OpenVirtualRequest { request_id: id, receiver_key, coin, capacity_nano, ttl_seconds, chain, max_fee_nano };
     let request = session.request(message);
-    let answer = session.client()?.open_virtual(request).await.map_err(|status| Failure::command(&request_id, status))?.into_inner();
+    let answer =
+        session.client()?.open_virtual(request).await.map_err(|status| Failure::command(&request_id, status))?.into_inner();
     let mut json = json!({
         "virtual_key": hex::encode(&answer.virtual_key), "deadline_unix": answer.deadline_unix, "fee_nano": answer.fee_nano,
     });
@@ -105,8 +107,7 @@ pub(super) async fn send(session: &mut Session<'_>, args: &SendArgs) -> Result<O
     }
     let coin = Some(unit.coin.clone());
     let id = request_id.clone();
-    let message =
-        SendTransferRequest { request_id: id, receiver_key, coin, amount_nano, ttl_seconds, chain, max_fee_nano, wait };
+    let message = SendTransferRequest { request_id: id, receiver_key, coin, amount_nano, ttl_seconds, chain, max_fee_nano, wait };
     let request = session.request(message);
     let answer =
         session.client()?.send_transfer(request).await.map_err(|status| Failure::command(&request_id, status))?.into_inner();

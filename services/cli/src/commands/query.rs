@@ -61,9 +61,9 @@ pub(super) async fn channels(session: &mut Session<'_>, args: &ListArgs) -> Resu
     let peer_key = args.peer.as_deref().map(|text| input::key("peer", text)).transpose()?.unwrap_or_default();
     let statuses = match args.closed {
         true => Vec::new(),
-        false => {
-            [ChannelStatus::Pending, ChannelStatus::Active, ChannelStatus::Suspended, ChannelStatus::Closing].map(i32::from).to_vec()
-        }
+        false => [ChannelStatus::Pending, ChannelStatus::Active, ChannelStatus::Suspended, ChannelStatus::Closing]
+            .map(i32::from)
+            .to_vec(),
     };
     let channels = pages!(session, args.limit, list_channels, channels, |page_token| ListChannelsRequest {
         page_size: PAGE,
@@ -79,9 +79,9 @@ pub(super) async fn virtuals(session: &mut Session<'_>, args: &ListArgs) -> Resu
     let address = args.channel.as_deref().map(|text| input::address("channel", text)).transpose()?.unwrap_or_default();
     let statuses = match args.closed {
         true => Vec::new(),
-        false => {
-            [VirtualStatus::Pending, VirtualStatus::Active, VirtualStatus::Closing, VirtualStatus::Unwinding].map(i32::from).to_vec()
-        }
+        false => [VirtualStatus::Pending, VirtualStatus::Active, VirtualStatus::Closing, VirtualStatus::Unwinding]
+            .map(i32::from)
+            .to_vec(),
     };
     let virtuals = pages!(session, args.limit, list_virtuals, virtuals, |page_token| ListVirtualsRequest {
         page_size: PAGE,
@@ -100,7 +100,12 @@ pub(super) async fn show(session: &mut Session<'_>, what: &str) -> Result<Output
         return Ok(Output::new(to_json::virtual_channel(&item), text::virtual_channel(&item)));
     }
     let Ok(address) = input::address("what", what) else {
-        return Err(Error::field(ErrorCode::InvalidField, "what", "must be the address of a channel or the key of a virtual one").into());
+        return Err(Error::field(
+            ErrorCode::InvalidField,
+            "what",
+            "must be the address of a channel or the key of a virtual one",
+        )
+        .into());
     };
     let channel = get_channel(session, address).await?;
     Ok(Output::new(to_json::channel(&channel), text::channel(&channel)))
@@ -118,7 +123,8 @@ pub(super) async fn sign(session: &mut Session<'_>, args: &SignArgs) -> Result<O
         receiver_key: Vec::new(),
     });
     let text = session.client()?.sign_resolution(request).await.map_err(Failure::query)?.into_inner().encrypted_state;
-    let json: Value = json!({ "virtual_key": hex::encode(&item.virtual_key), "amount_nano": amount_nano, "encrypted_state": text });
+    let json: Value =
+        json!({ "virtual_key": hex::encode(&item.virtual_key), "amount_nano": amount_nano, "encrypted_state": text });
     Ok(Output::new(json, format!("{}\n", text::printable(&text))))
 }
 

@@ -21,7 +21,7 @@ async fn causeway(args: &[&str]) -> Done {
 }
 
 async fn on(node: &Running, args: &[&str]) -> Done {
-    causeway(&[&["--node", &node.url], args].concat()).await
+    causeway(&[&["--node", node.url.as_str()][..], args].concat()).await
 }
 
 /// The result, which must be a success and the only JSON on standard output.
@@ -245,7 +245,9 @@ async fn profiles_name_nodes_and_their_tokens() {
 async fn help_is_enough_for_a_stranger() {
     let help = causeway(&["--help"]).await;
     assert_eq!((help.code, help.err.as_str()), (0, ""));
-    for word in ["deploy", "topup", "open", "send", "sign", "close", "destroy", "peers", "balance", "list", "--json", "Exit codes"] {
+    for word in
+        ["deploy", "topup", "open", "send", "sign", "close", "destroy", "peers", "balance", "list", "--json", "Exit codes"]
+    {
         assert!(help.out.contains(word), "{word}");
     }
     assert!(causeway(&["send", "--help"]).await.out.contains("causeway send <key of the receiver> 0.25"));

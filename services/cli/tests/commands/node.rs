@@ -47,7 +47,7 @@ impl Drop for Running {
 }
 
 pub async fn start() -> Running {
-    start_with(|listen| ServerConfig::plain(listen)).await
+    start_with(ServerConfig::plain).await
 }
 
 pub async fn start_with(config: impl FnOnce(SocketAddr) -> ServerConfig) -> Running {
