@@ -7,7 +7,7 @@
 //!
 //! Invariants
 //! - a route has no loop, no excluded node, no more hops than allowed, and ends at the receiver;
-//! - each node between is paid what its terms ask, to the nano, and no route that is as likely to work is cheaper ([`search`]);
+//! - each node between is paid what its terms ask, to the nano, and no route that is as likely to work is cheaper (module `search`);
 //! - a channel to the receiver itself needs nobody's terms;
 //! - a node that gives no answer is not asked again before its time.
 

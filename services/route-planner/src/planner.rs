@@ -78,7 +78,7 @@ impl Planner {
     pub async fn find(&self, request: &Request) -> Result<Vec<Hop>, Error> {
         let found = match request.chain.is_empty() {
             true => self.cheapest(request).await,
-            false => Ok(request.chain.clone()),
+            false => Ok(self.given(request).await),
         };
         let result = match found {
             Ok(chain) => self.lay(request, &chain).await,
@@ -91,6 +91,19 @@ impl Planner {
             Err(_) => "refused",
         });
         result
+    }
+
+    /// The caller's chain. Its channels may be newer than the graph in memory, whose contracts say how long closing takes.
+    async fn given(&self, request: &Request) -> Vec<Fixed> {
+        let payers = std::iter::once(&request.from).chain(request.chain.iter().map(|node| &node.key));
+        let known = {
+            let graph = lock(&self.graph);
+            payers.zip(&request.chain).all(|(payer, node)| graph.between(payer, &node.key).next().is_some())
+        };
+        if !known && let Err(error) = self.read_graph().await {
+            tracing::warn!(%error, "the graph was not read");
+        }
+        request.chain.clone()
     }
 
     /// The nodes of the best way through the graph.
@@ -169,8 +182,8 @@ impl Planner {
         let question = terms::question(lock(&self.graph).channel_of(&node));
         let transport = if question.over_rldp() { Transport::Rldp } else { Transport::Adnl };
         let request = QueryPeerRequest {
-            peer_key: node.to_vec(),
-            data: question.to_boxed(),
+            peer_key: node.to_vec().into(),
+            data: question.to_boxed().into(),
             transport: transport.into(),
             timeout_ms: TERMS_TIMEOUT_MS,
         };

@@ -63,7 +63,7 @@ impl GatewayService for Peers {
             proxy_max_cap: 1_000_000,
             proxy_percent_fee_float: 1f64.to_bits(),
         });
-        Ok(Response::new(QueryPeerResponse { data: answer.to_boxed() }))
+        Ok(Response::new(QueryPeerResponse { data: answer.to_boxed().into() }))
     }
 
     async fn attach(&self, _: Request<Streaming<EngineFrame>>) -> Reply<Self::AttachStream> {
@@ -139,6 +139,8 @@ async fn start(url: &str, peers: &Peers, shutdown: &CancellationToken) -> Planne
         let listener = Listener::InProcess(accept);
         route_planner::run(config, Some(gateway.connect()), listener, &health, &Metrics::default(), stop).await.unwrap();
     });
+    // Lets it begin: until then nothing says that it is not ready.
+    tokio::task::yield_now().await;
     let waited = wait_for("planner", Duration::from_secs(60), async || match ready.is_ready() {
         true => Ok(()),
         false => Err(ready.waiting_for()),
