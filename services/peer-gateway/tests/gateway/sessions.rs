@@ -1,6 +1,5 @@
 //! Who gets a session, and which process may use a key.
 
-
 use peer_gateway::{Config, Error, Listener};
 use rpc::gateway::v1::{
     CallFailure, ConnectPeerRequest, DisconnectPeerRequest, ListPeersRequest, OutgoingQuery, PingPeerRequest, QueryPeerRequest,
