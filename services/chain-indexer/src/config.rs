@@ -1,0 +1,180 @@
+//! The indexer's configuration: a TOML file and `CAUSEWAY__…` variables, checked at start.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use adnl::keys::PublicKey;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use liteapi::ServerAddress;
+use rpc::{ServerConfig, TelemetryConfig, config::ConfigError};
+use serde::Deserialize;
+
+/// Everything that an indexer is told.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of this indexer, unique among the node's indexers: one of them leads, the others stand by.
+    #[serde(default = "indexer_id")]
+    pub indexer_id: String,
+    /// Postgres connection string or URL.
+    pub database: String,
+    /// Connections to the database.
+    #[serde(default = "pool_size")]
+    pub pool_size: usize,
+    /// The API.
+    pub server: ServerConfig,
+    /// Metrics and health over HTTP.
+    pub metrics: Option<ServerConfig>,
+    /// The node's keys; the wallet's is used.
+    pub keystore: KeystoreConfig,
+    /// The lite servers.
+    #[serde(default)]
+    pub lite_servers: Vec<LiteServerConfig>,
+    /// A global configuration file (JSON) with more lite servers.
+    pub global_config: Option<PathBuf>,
+    /// The chain's global id: -239 is the main network. The wallet's address depends on it.
+    #[serde(default = "global_id")]
+    pub global_id: i32,
+    /// The masterchain block to begin with, for a new database; 1 reads an embedded chain from its beginning. By default the newest block:
+    /// channels that were opened before are seen when they next change.
+    pub first_block: Option<u32>,
+    /// Whether the chain's clock may be set (an embedded chain): protocol time then follows the blocks. Leave it false otherwise.
+    #[serde(default)]
+    pub settable_clock: bool,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// Where the keys are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeystoreConfig {
+    /// The encrypted file; made at the first start.
+    pub path: PathBuf,
+    /// File with 32 random bytes that it is encrypted under.
+    pub key_file: PathBuf,
+}
+
+/// One lite server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiteServerConfig {
+    /// `ip:port`.
+    pub address: SocketAddr,
+    /// Its public key, 32 bytes as hex or base64.
+    pub key: String,
+}
+
+fn indexer_id() -> String {
+    "indexer".into()
+}
+
+fn pool_size() -> usize {
+    4
+}
+
+fn global_id() -> i32 {
+    -239
+}
+
+impl Config {
+    /// Checks what the shape alone does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.indexer_id.is_empty() || self.indexer_id.len() > 64 {
+            return Err(ConfigError::rule("indexer_id", "must have 1 to 64 characters"));
+        }
+        if !(2..=64).contains(&self.pool_size) {
+            return Err(ConfigError::rule("pool_size", "must be 2 to 64"));
+        }
+        if self.first_block == Some(0) {
+            return Err(ConfigError::rule("first_block", "must be at least 1"));
+        }
+        if self.lite_servers.is_empty() && self.global_config.is_none() {
+            return Err(ConfigError::rule("lite_servers", "must name a server, unless `global_config` is set"));
+        }
+        self.server.validate("server")
+    }
+
+    /// All lite servers, the configured ones first.
+    pub fn servers(&self) -> Result<Vec<ServerAddress>, ConfigError> {
+        let mut servers = Vec::new();
+        for (i, server) in self.lite_servers.iter().enumerate() {
+            let key = public_key(&server.key)
+                .ok_or_else(|| ConfigError::rule(format!("lite_servers[{i}].key"), "must be a public key, 32 bytes as hex or base64"))?;
+            servers.push(ServerAddress { address: server.address, key });
+        }
+        if let Some(path) = &self.global_config {
+            let rule = |rule: String| ConfigError::rule("global_config", rule);
+            let text = std::fs::read_to_string(path).map_err(|error| rule(format!("cannot be read: {error}")))?;
+            servers.extend(global_servers(&text).map_err(|error| rule(format!("is no global configuration: {error}")))?);
+        }
+        if servers.is_empty() {
+            return Err(ConfigError::rule("global_config", "names no lite server with an IPv4 address"));
+        }
+        Ok(servers)
+    }
+}
+
+fn public_key(text: &str) -> Option<PublicKey> {
+    let bytes = hex::decode(text).or_else(|_| STANDARD.decode(text)).ok()?;
+    PublicKey::from_bytes(&bytes.try_into().ok()?).ok()
+}
+
+/// The part of a global configuration that is used here (network 6.5).
+#[derive(Deserialize)]
+struct GlobalConfig {
+    liteservers: Vec<GlobalServer>,
+}
+
+#[derive(Deserialize)]
+struct GlobalServer {
+    /// An IPv4 address as a signed number; 0 for none.
+    ip: i64,
+    port: u16,
+    id: GlobalKey,
+}
+
+#[derive(Deserialize)]
+struct GlobalKey {
+    key: String,
+}
+
+fn global_servers(text: &str) -> Result<Vec<ServerAddress>, String> {
+    let config: GlobalConfig = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut servers = Vec::new();
+    for server in config.liteservers {
+        let ip = i32::try_from(server.ip).map(i32::cast_unsigned).or_else(|_| u32::try_from(server.ip));
+        let ip = ip.map_err(|_| format!("ip {}", server.ip))?;
+        if ip == 0 {
+            continue;
+        }
+        let key = public_key(&server.id.key).ok_or_else(|| format!("key {:?}", server.id.key))?;
+        servers.push(ServerAddress { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(ip)), server.port), key });
+    }
+    Ok(servers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn global_configurations_and_keys_are_read() {
+        let text = |ip: &str, key: &str| {
+            format!(r#"{{"liteservers": [{{"ip": {ip}, "port": 4000, "id": {{"@type": "pub.ed25519", "key": "{key}"}}}}], "dht": {{}}}}"#)
+        };
+        let key = adnl::keys::PrivateKey::from_seed(&[7; 32]).public();
+        let base64 = STANDARD.encode(key.as_bytes());
+        let servers = global_servers(&text("-1062731519", &base64)).unwrap();
+        assert_eq!(servers[0].address, "192.168.1.1:4000".parse().unwrap());
+        assert_eq!(servers[0].key, key);
+        assert_eq!(global_servers(&text("2130706433", &base64)).unwrap()[0].address, "127.0.0.1:4000".parse().unwrap());
+        assert!(global_servers(&text("0", &base64)).unwrap().is_empty());
+        assert!(global_servers(&text("1", "x")).is_err());
+        assert!(global_servers("{}").is_err());
+        assert_eq!(public_key(&hex::encode(key.as_bytes())), Some(key));
+        assert_eq!(public_key("00"), None);
+    }
+}

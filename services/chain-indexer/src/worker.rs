@@ -1,0 +1,189 @@
+//! The loop of the leading indexer: read on, write down, send.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use liteapi::Client;
+use rpc::Gate;
+use store::Pool;
+use store::chain::{self, Cursor, Progress};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::channels::Channels;
+use crate::lite::Lite;
+use crate::metrics::Metrics;
+use crate::scanner::{Head, Scanner};
+use crate::sender::{Report, Sender};
+
+/// Masterchain blocks read and written together at most.
+const BATCH: u32 = 16;
+/// How long the lead lasts. One batch takes much less.
+const LEASE: Duration = Duration::from_secs(15);
+/// How long a new block is waited for before the queue of orders is looked at again.
+const WAIT: Duration = Duration::from_millis(500);
+/// After this time without a new block the next lite server is asked.
+const STALL: Duration = Duration::from_secs(10);
+/// Time between two attempts after an error, and between two looks of an indexer that stands by.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Differences to the wall clock up to this are only the age of a block, seconds.
+const CLOCK_NOISE: i64 = 5;
+
+/// What the worker knows, for the API.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The last block read.
+    pub head: Option<Head>,
+    /// The wallet's address is the configuration's; this is its account.
+    pub wallet: Option<crate::wallet_view::WalletView>,
+    /// Wallet messages under way.
+    pub pending: u32,
+    /// What protocol time adds to wall time, seconds.
+    pub offset: i64,
+}
+
+/// See [`crate::run`].
+pub struct Worker {
+    pub id: String,
+    pub pool: Pool,
+    pub lite: Lite,
+    pub scanner: Scanner,
+    pub channels: Channels,
+    pub sender: Sender,
+    pub metrics: Metrics,
+    pub gate: Gate,
+    pub view: watch::Sender<View>,
+    pub first_block: Option<u32>,
+    pub settable_clock: bool,
+    /// When a new block was seen last.
+    pub moved: Instant,
+}
+
+impl Worker {
+    /// Works until told to stop; then gives the lead up.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.turn().await {
+                Ok(true) => {}
+                Ok(false) => pause(&stop).await,
+                Err(error) => {
+                    warn!(error = format!("{error:#}"), "the chain cannot be followed now");
+                    self.gate.close(format!("the chain: {error:#}"));
+                    pause(&stop).await;
+                }
+            }
+        }
+        match self.pool.get().await {
+            Ok(client) => {
+                if let Err(error) = chain::stand_down(&client, &self.id).await {
+                    warn!(%error, "the lead was not given up");
+                }
+            }
+            Err(error) => warn!(%error, "the lead was not given up"),
+        }
+    }
+
+    /// One round: a stretch of blocks, and the wallet when nothing is left to read. `false` while another indexer leads.
+    async fn turn(&mut self) -> anyhow::Result<bool> {
+        let Some(cursor) = chain::lead(&self.pool.get().await?, &self.id, LEASE).await? else {
+            // It serves what the other one writes.
+            self.gate.open();
+            return Ok(false);
+        };
+        let client = self.lite.client();
+        if cursor.seqno == 0
+            && let Some(start) = self.start(&client).await?
+        {
+            info!(block = start, "begins to read the chain behind this masterchain block");
+            chain::advance(&mut self.pool.get().await?, cursor, start, &Progress::default()).await?;
+            return Ok(true);
+        }
+        let newest = self.newest(&client, cursor).await?;
+        let to = newest.min(cursor.seqno.saturating_add(BATCH));
+        let cursor = self.read(&client, cursor, to).await?;
+        self.metrics.block.set(to.into());
+        self.metrics.lag.set((newest - to).into());
+        let head = self.scanner.head(&client, to).await?;
+        let (true, Some(head)) = (to == newest, head) else { return Ok(true) };
+        let report = self.sender.step(&client, cursor, &head).await?;
+        self.show(head, report);
+        self.gate.open();
+        Ok(true)
+    }
+
+    /// Behind which block a new database begins; `None` for the very first.
+    async fn start(&self, client: &Client) -> anyhow::Result<Option<u32>> {
+        let start = match self.first_block {
+            Some(first) => first - 1,
+            None => client.masterchain_info().await?.last.seqno,
+        };
+        Ok((start > 0).then_some(start))
+    }
+
+    /// The newest masterchain block, waiting a little for one behind the cursor.
+    async fn newest(&mut self, client: &Client, cursor: Cursor) -> anyhow::Result<u32> {
+        match client.wait_masterchain_seqno(cursor.seqno + 1, WAIT).await {
+            Ok(info) => {
+                self.moved = Instant::now();
+                Ok(info.last.seqno)
+            }
+            Err(error) if error.server_code() == Some(liteapi::code::TIMEOUT) => {
+                if self.moved.elapsed() > STALL {
+                    self.moved = Instant::now();
+                    self.lite.turn()?;
+                }
+                Ok(cursor.seqno)
+            }
+            Err(error) => Err(error).context("no lite server answers"),
+        }
+    }
+
+    /// Reads up to a block and writes what was seen, in one transaction with the cursor.
+    async fn read(&mut self, client: &Arc<Client>, cursor: Cursor, to: u32) -> anyhow::Result<Cursor> {
+        if to == cursor.seqno {
+            return Ok(cursor);
+        }
+        let stretches = self.scanner.read(client, cursor.seqno, to).await?;
+        let newest = stretches.last().context("an empty stretch")?.head.id;
+        let mut progress = Progress::default();
+        for stretch in &stretches {
+            self.channels.read(client, stretch, &newest, &mut progress).await?;
+        }
+        let unknown = chain::advance(&mut self.pool.get().await?, cursor, to, &progress).await?;
+        for address in unknown {
+            warn!(channel = %ton::Address::basechain(address), "a contract names this node as a side, but the node has no such channel");
+        }
+        self.metrics.events.inc_by(progress.tasks.len() as u64);
+        self.metrics.channels.set(self.channels.count() as i64);
+        Ok(Cursor { seqno: to, ..cursor })
+    }
+
+    fn show(&mut self, head: Head, report: Report) {
+        self.metrics.balance.set(i64::try_from(report.wallet.balance).unwrap_or(i64::MAX));
+        self.view.send_modify(|view| {
+            let fresh = view.head.as_ref().is_some_and(|old| old.id.seqno < head.id.seqno);
+            if self.settable_clock && fresh {
+                let offset = i64::from(head.time) - wall_clock();
+                view.offset = if offset.abs() <= CLOCK_NOISE { 0 } else { offset };
+            }
+            view.head = Some(head);
+            view.wallet = Some(report.wallet);
+            view.pending = report.pending;
+        });
+    }
+}
+
+async fn pause(stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(PAUSE) => {}
+    }
+}
+
+/// Unix seconds.
+fn wall_clock() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed())
+}
+

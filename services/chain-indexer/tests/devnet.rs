@@ -1,0 +1,120 @@
+//! The indexer against a real chain (the embedded one, over LiteAPI) and a real database.
+
+mod common;
+
+use common::*;
+use devnet::chain::COIN;
+use protocol::Task;
+use rpc::indexer::v1::indexer_service_client::IndexerServiceClient;
+use rpc::indexer::v1::{GetWalletRequest, ListPublicChannelsRequest};
+use store::chain::{self, OrderEnd};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_is_deployed_topped_up_and_seen() {
+    let world = World::start().await;
+    let channel = world.channel(1).await;
+    let indexer = world.indexer("a");
+    world.fund(100 * COIN).await;
+    world.place(&[channel.init("init"), channel.top_up("top-up", 3 * COIN)]).await;
+    assert_eq!(world.end_of("init").await, OrderEnd::Done);
+    assert_eq!(world.end_of("top-up").await, OrderEnd::Done);
+
+    let account = world.account_with_deposit(&channel, 3 * COIN).await;
+    assert!(account.storage.initialised);
+    assert_eq!(account.code_hash, channel_contract_ton::CODE_HASH);
+    let tasks = world.tasks(&channel).await;
+    let Some(Task::Chain(update)) = tasks.last() else { panic!("{tasks:?}") };
+    assert_eq!((update.lt, &update.storage), (account.lt, &account.storage));
+
+    let mut api = IndexerServiceClient::new(indexer.api.connect());
+    let wallet = api.get_wallet(GetWalletRequest {}).await.unwrap().into_inner();
+    assert_eq!((wallet.seqno, wallet.pending_messages), (1, 0));
+    let balance: u128 = wallet.balance_nano.parse().unwrap();
+    assert!(balance > 95 * COIN && balance < 97 * COIN, "{balance}");
+    let page = api.list_public_channels(ListPublicChannelsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(page.channels.len(), 1);
+    assert_eq!(page.channels[0].balance_a_nano, (3 * COIN).to_string());
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_order_is_reported_and_a_poor_wallet_waits() {
+    let world = World::start().await;
+    let channel = world.channel(1).await;
+    let indexer = world.indexer("a");
+    // Not deployed, so the value comes back.
+    world.place(&[channel.top_up("early", COIN)]).await;
+    world.caught_up().await;
+    assert_eq!(world.order("early").await, None);
+    world.fund(10 * COIN).await;
+    let OrderEnd::Failed(reason) = world.end_of("early").await else { panic!("done without a contract") };
+    assert!(reason.contains("bounced"), "{reason}");
+    assert_eq!(world.tasks(&channel).await, [Task::OrderFailed { order: "early".into() }]);
+
+    // Twice initialised: exit code 100, without a bounce.
+    world.place(&[channel.init("init"), channel.init("again")]).await;
+    assert_eq!(world.end_of("init").await, OrderEnd::Done);
+    let OrderEnd::Failed(reason) = world.end_of("again").await else { panic!("initialised twice") };
+    assert!(reason.contains("exit code 100"), "{reason}");
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_lose_and_double_nothing() {
+    const ORDERS: usize = 12;
+    let world = World::start().await;
+    let channel = world.channel(1).await;
+    world.fund(100 * COIN).await;
+    world.place(&[channel.init("init")]).await;
+    for n in 0..ORDERS {
+        world.place(&[channel.top_up(&format!("top-up-{n}"), COIN)]).await;
+        // Killed in the middle of whatever it does, after a different time in each round.
+        let indexer = world.indexer("a");
+        tokio::time::sleep(std::time::Duration::from_millis(37 * n as u64)).await;
+        indexer.kill();
+    }
+    let indexer = world.indexer("a");
+    for n in 0..ORDERS {
+        assert_eq!(world.end_of(&format!("top-up-{n}")).await, OrderEnd::Done, "{n}");
+    }
+    world.account_with_deposit(&channel, ORDERS as u128 * COIN).await;
+    let updates: Vec<u64> = world
+        .tasks(&channel)
+        .await
+        .into_iter()
+        .map(|task| match task {
+            Task::Chain(update) => update.lt,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(updates.is_sorted_by(|a, b| a < b), "{updates:?}");
+    assert!(updates.len() <= ORDERS + 1);
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_not_taken_in_time_is_made_anew() {
+    let world = World::start().await;
+    let channel = world.channel(1).await;
+    world.fund(100 * COIN).await;
+    world.place(&[channel.init("init")]).await;
+    world.hold_blocks();
+    let indexer = world.indexer("a");
+    let first = world.message_under_way().await;
+    // Its time is over before the next block: the chain refuses it.
+    world.devnet.advance(1_000).unwrap();
+    world.release_blocks();
+    assert_eq!(world.end_of("init").await, OrderEnd::Done);
+    let client = world.pool.get().await.unwrap();
+    let states: Vec<i16> = client
+        .query("SELECT state FROM chain.wallet_message ORDER BY id", &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(states, [2, 1]);
+    assert_eq!(chain::under_way(&client).await.unwrap(), None);
+    assert!(first.valid_until < world.devnet.now());
+    indexer.stop().await;
+}
