@@ -101,8 +101,9 @@ impl Config {
     pub fn servers(&self) -> Result<Vec<ServerAddress>, ConfigError> {
         let mut servers = Vec::new();
         for (i, server) in self.lite_servers.iter().enumerate() {
-            let key = public_key(&server.key)
-                .ok_or_else(|| ConfigError::rule(format!("lite_servers[{i}].key"), "must be a public key, 32 bytes as hex or base64"))?;
+            let key = public_key(&server.key).ok_or_else(|| {
+                ConfigError::rule(format!("lite_servers[{i}].key"), "must be a public key, 32 bytes as hex or base64")
+            })?;
             servers.push(ServerAddress { address: server.address, key });
         }
         if let Some(path) = &self.global_config {
@@ -163,7 +164,9 @@ mod tests {
     #[test]
     fn global_configurations_and_keys_are_read() {
         let text = |ip: &str, key: &str| {
-            format!(r#"{{"liteservers": [{{"ip": {ip}, "port": 4000, "id": {{"@type": "pub.ed25519", "key": "{key}"}}}}], "dht": {{}}}}"#)
+            format!(
+                r#"{{"liteservers": [{{"ip": {ip}, "port": 4000, "id": {{"@type": "pub.ed25519", "key": "{key}"}}}}], "dht": {{}}}}"#
+            )
         };
         let key = adnl::keys::PrivateKey::from_seed(&[7; 32]).public();
         let base64 = STANDARD.encode(key.as_bytes());

@@ -69,7 +69,10 @@ impl Follow<'_> {
             bounce_lt = t.lt;
             back
         };
-        if order.bounce && account.account.is_none() && lite::find(self.client, self.wallet, self.last, older, bounced).await?.is_some() {
+        if order.bounce
+            && account.account.is_none()
+            && lite::find(self.client, self.wallet, self.last, older, bounced).await?.is_some()
+        {
             bounces.insert(bounce_lt);
             return Ok(Some(OrderEnd::Failed("bounced: there is no such contract".into())));
         }

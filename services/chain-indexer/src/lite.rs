@@ -45,7 +45,11 @@ pub async fn find(
     mut wanted: impl FnMut(&Transaction) -> bool,
 ) -> Result<Option<AccountTransaction>, Error> {
     while lt > 0 {
-        let page = client.transactions(address, lt, hash, PAGE).await?;
+        let page = match client.transactions(address, lt, hash, PAGE).await {
+            // Some servers list on behind the first transaction of an account that was made anew: one by one the chain has an end.
+            Err(Error::Unproven(_)) => client.transactions(address, lt, hash, 1).await?,
+            answer => answer?,
+        };
         for found in page {
             if too_old(&found.transaction) {
                 return Ok(None);

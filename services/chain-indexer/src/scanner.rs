@@ -59,7 +59,8 @@ impl Scanner {
     /// Reads everything behind masterchain block `from` up to `to`.
     pub async fn read(&mut self, client: &Arc<Client>, from: u32, to: u32) -> anyhow::Result<Vec<Stretch>> {
         let mut before = self.head(client, from).await?;
-        let named = ask_all(client, (from + 1..=to).collect(), |client, seqno| async move { shards(&client, seqno).await }).await?;
+        let named =
+            ask_all(client, (from + 1..=to).collect(), |client, seqno| async move { shards(&client, seqno).await }).await?;
         // The newest block of each shard is needed in any case; those between them are found through them.
         let newest: HashSet<BlockId> = named.iter().flat_map(|(_, shards)| shards).copied().filter(|id| id.seqno > 0).collect();
         let known = before.iter().flat_map(|head| &head.shards).copied().collect();

@@ -79,7 +79,11 @@ impl Sender {
         // The state is that of this shard block: the time that counts is its own.
         let time = client.block(&wallet.shard_block).await?.info.gen_utime;
         if time > message.valid_until {
-            warn!(seqno = message.seqno, orders = message.orders.len(), "the wallet's message was not taken in time; it is made anew");
+            warn!(
+                seqno = message.seqno,
+                orders = message.orders.len(),
+                "the wallet's message was not taken in time; it is made anew"
+            );
             self.end(cursor, Progress { message: Some((message.id, MessageEnd::Dead)), ..Progress::default() }).await?;
             return Ok(true);
         }
@@ -120,7 +124,8 @@ impl Sender {
         let mut orders = Vec::new();
         let mut known = Vec::new();
         for id in &message.orders {
-            let (order, end) = chain::order_of(&self.pool.get().await?, id).await?.context("an order of the wallet's message is gone")?;
+            let (order, end) =
+                chain::order_of(&self.pool.get().await?, id).await?.context("an order of the wallet's message is gone")?;
             known.push(end);
             orders.push(order);
         }

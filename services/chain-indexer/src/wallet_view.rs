@@ -26,7 +26,9 @@ pub async fn look(client: &Client, at: &BlockId, wallet: &StdAddr) -> anyhow::Re
         None => (0, 0),
         Some(account) => {
             let seqno = match &account.state {
-                AccountState::Active(state) => state.data.as_ref().and_then(seqno).context("the wallet's data is not a wallet's")?,
+                AccountState::Active(state) => {
+                    state.data.as_ref().and_then(seqno).context("the wallet's data is not a wallet's")?
+                }
                 _ => 0,
             };
             (account.balance.tokens.into_inner(), seqno)

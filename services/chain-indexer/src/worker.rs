@@ -186,4 +186,3 @@ async fn pause(stop: &CancellationToken) {
 fn wall_clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed())
 }
-

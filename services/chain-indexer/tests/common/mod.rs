@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tycho_types::models::StateInit;
 use wallet::{Wallet, wallet_id};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(60);
 const BLOCK: Duration = Duration::from_millis(100);
 const ENGINE: &str = "engine-1";
 
@@ -40,6 +40,9 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        // Each test of the process tries.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let devnet = Devnet::in_memory().unwrap();
         let lite_servers = (1..=2).map(|n| (PrivateKey::from_seed(&[n; 32]), 0)).collect();
         let options = ServeOptions { lite_servers, control_port: None, block_interval: None };
@@ -106,8 +109,8 @@ impl World {
         let config = opening::open_config(&Policy::ton(), &parties, 1_700_000_000 + n);
         let code = CodeKind::of(&channel_contract_ton::code());
         let mut row = opening::new_channel(&Policy::ton(), &code, config, parties.a.0);
-        let fence = Fence { channel: row.address, shard: store::shard_of(&parties.b.0), epoch: 1, version: row.version };
         row.version += 1;
+        let fence = Fence { channel: row.address, shard: store::shard_of(&parties.b.0), epoch: 1, version: row.version };
         let address = row.address;
         let change = Change::new(fence, vec![Write::Channel(Box::new(row))], vec![]).unwrap();
         assert_eq!(self.committer.commit(change).await.unwrap(), Verdict::Applied);
