@@ -142,8 +142,8 @@ fn read_message(transaction: &AccountTransaction, ours: Side, update: &mut Chain
                 Err(reason) => unread(reason),
             }
         }
-        Ok(Message::StartUncooperativeClose { part, .. }) => update.our_states.push(part.states.get(ours).clone()),
-        Ok(Message::Challenge { part, .. }) => update.our_states.push(part.states.get(ours).clone()),
+        Ok(Message::StartUncooperativeClose { part, .. }) => update.our_states.push(*part.states.get(ours)),
+        Ok(Message::Challenge { part, .. }) => update.our_states.push(*part.states.get(ours)),
         Ok(_) => {}
         Err(reason) => unread(reason),
     }

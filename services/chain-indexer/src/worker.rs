@@ -106,7 +106,12 @@ impl Worker {
         self.metrics.block.set(to.into());
         self.metrics.lag.set((newest - to).into());
         let head = self.scanner.head(&client, to).await?;
-        let (true, Some(head)) = (to == newest, head) else { return Ok(true) };
+        let (true, Some(head)) = (to == newest, head) else {
+            if newest - to > BATCH {
+                self.gate.close("the chain to be read up to its head");
+            }
+            return Ok(true);
+        };
         let report = self.sender.step(&client, cursor, &head).await?;
         self.show(head, report);
         self.gate.open();
