@@ -10,7 +10,7 @@ pub const MAX_HOPS: usize = 10;
 /// Dummy instructions added to each chain, as the live network's senders do.
 pub const DUMMIES: usize = 5;
 /// Seconds that a condition may be older than the sender thinks when it reaches the last hop.
-const SLACK: u64 = 120;
+pub const SLACK: u64 = 120;
 
 /// A node on the way, in order from the sender; the last one is the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

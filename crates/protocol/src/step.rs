@@ -388,12 +388,12 @@ pub struct Order {
 /// The contract message of an order, before signing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderMessage {
-    /// Deploy if needed, then deposit `amount` nano for our side.
+    /// Deploy the contract and initialise it (payments 7.7).
+    Init,
+    /// Deposit for our side.
     TopUp {
         /// Nano.
         amount: u128,
-        /// Whether the contract must be deployed and initialised first (payments 7.7).
-        deploy: bool,
     },
     /// Both signatures are there once ours is put in.
     CooperativeClose {

@@ -157,6 +157,7 @@ CREATE TABLE engine.leg (
     CHECK ((direction = 0) = (sender IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX leg_live ON engine.leg (channel) WHERE live;
+CREATE INDEX leg_request ON engine.leg (request_id) WHERE request_id IS NOT NULL;
 
 -- ---- tasks and commands
 

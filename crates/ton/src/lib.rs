@@ -17,7 +17,7 @@ mod state_init;
 pub use address::{Address, AddressError, load_address, store_address};
 pub use boc::{BocError, MAX_DEPTH, decode_boc, encode_boc, encode_boc_with_crc};
 pub use coins::{AmountError, MAX_COINS, format_amount, load_coins, parse_amount, store_coins};
-pub use state_init::{state_init_address, state_init_hash};
+pub use state_init::{state_init, state_init_address, state_init_hash};
 
 pub use tycho_types::cell::{
     Cell, CellBuilder, CellContext, CellFamily, CellSlice, CellSliceParts, CellType, DynCell, HashBytes, Load, Store,

@@ -1,6 +1,14 @@
 use sha2::{Digest, Sha256};
 
-use crate::{Address, Cell};
+use tycho_types::models::StateInit;
+
+use crate::{Address, Cell, CellBuilder};
+
+/// The cell of `StateInit{code, data}`.
+pub fn state_init(code: Cell, data: Cell) -> Cell {
+    CellBuilder::build_from(StateInit { code: Some(code), data: Some(data), ..StateInit::default() })
+        .expect("two references fit a cell")
+}
 
 /// The hash of `StateInit{code, data}` when only the hash and depth of the code are known (payments 7.1).
 ///
@@ -26,8 +34,6 @@ pub fn state_init_address(code_hash: &[u8; 32], code_depth: u16, data: &Cell) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CellBuilder;
-    use tycho_types::models::StateInit;
 
     #[test]
     fn equals_the_hash_of_the_whole_cell() {

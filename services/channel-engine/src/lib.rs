@@ -1,1 +1,170 @@
-//! channel-engine
+//! The channel engine: owns channels, feeds `protocol` with events and carries out what it decides (design 3, 5).
+//!
+//! Not here: decisions about money (`protocol`), sockets to peers (`peer-gateway`), the chain (`chain-indexer`).
+//!
+//! Invariants
+//! - nothing signed leaves before its commit's verdict ([`peer`]);
+//! - a shard's peers have tasks only in the engine that owns it; the fence of each commit has the last word ([`ownership`]);
+//! - a failed commit throws the channel's memory away; it is loaded again, never patched.
+
+mod api;
+mod clock;
+mod config;
+mod context;
+mod gateways;
+mod hints;
+mod inbound;
+mod ownership;
+mod payment;
+mod peer;
+mod registry;
+mod results;
+mod tasks;
+
+use std::sync::{Arc, Mutex};
+
+use contract::CodeKind;
+use rpc::{Connection, Health, InProcessListener, Metrics, Server};
+use signer::{KeySource, Keys, LocalSigner, Signer, StartState};
+use store::{Committer, Database, engine::Started};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use clock::Clock;
+pub use config::{Config, KeystoreConfig, TonConfig};
+
+use context::Context;
+
+/// How the engine is reached, and how it reaches the others: over ports, or inside one process.
+pub struct Wiring {
+    /// The API; `None` listens where the configuration says.
+    pub listener: Option<InProcessListener>,
+    /// One connection per gateway.
+    pub gateways: Vec<Connection>,
+    /// The planner.
+    pub planner: Option<Connection>,
+    /// The indexer.
+    pub indexer: Option<Connection>,
+}
+
+impl Wiring {
+    /// Connections as configured.
+    pub fn from_config(config: &Config) -> Result<Self, rpc::config::ConfigError> {
+        let gateways =
+            config.gateways.iter().enumerate().map(|(i, g)| g.connect(&format!("gateways[{i}]"))).collect::<Result<_, _>>()?;
+        Ok(Self {
+            listener: None,
+            gateways,
+            planner: config.planner.as_ref().map(|c| c.connect("planner")).transpose()?,
+            indexer: config.indexer.as_ref().map(|c| c.connect("indexer")).transpose()?,
+        })
+    }
+}
+
+/// Runs an engine until `stop`.
+pub async fn run(
+    config: Config,
+    wiring: Wiring,
+    health: Health,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    config.validate()?;
+    let database_gate = health.gate("database", "the database");
+    let shards_gate = health.gate("shards", "a shard of the cluster");
+    let database = Database::new(&config.database, &format!("causeway-engine {}", config.engine_id))?;
+    wait_for("database", &stop, || store::migrate(&database)).await?;
+    let pool = database.pool(config.pool_size)?;
+    let keys = Keys::open_or_create(&config.keystore.path, &KeySource::KeyFile(config.keystore.key_file.clone()))?;
+    let signer: Arc<dyn Signer> = Arc::new(LocalSigner::new(keys));
+    count_start(&config, &pool).await?;
+    if let Some(reason) = store::engine::frozen(&pool.get().await?).await? {
+        anyhow::bail!("the node is frozen and signs nothing: {reason} (docs/runbooks)");
+    }
+    database_gate.open();
+    let committer = Committer::start(&database, config.committers).await?;
+    let key = signer.channel_key();
+    let wallet = wallet::Wallet::new(&signer.wallet_key(), wallet::wallet_id(config.global_id))?.address().address.0;
+    let (incoming, incoming_rx) = watch::channel(None);
+    let gateways = gateways::Gateways::start(wiring.gateways, config.engine_id.clone(), key, incoming_rx, &stop);
+    let clock = Clock::default();
+    clock.set_offset_ms(config.protocol_time_offset_seconds.saturating_mul(1000));
+    let ctx = Arc::new(Context {
+        engine_id: config.engine_id.clone(),
+        advertised: config.server.listen.to_string(),
+        key,
+        wallet,
+        policy: config.ton.policy()?,
+        codes: vec![CodeKind { hash: channel_contract_ton::CODE_HASH, depth: channel_contract_ton::CODE_DEPTH }, CodeKind::LIVE],
+        pool,
+        committer,
+        signer,
+        gateways,
+        clock,
+        registry: Default::default(),
+        hints: Default::default(),
+        tasks: Default::default(),
+        results: Default::default(),
+        poke: Notify::new(),
+        shards_gate,
+        urgent: Mutex::new(Vec::new()),
+        stop: stop.clone(),
+    });
+    incoming.send_replace(Some(Arc::new(inbound::Inbound(ctx.clone())) as Arc<dyn gateways::Incoming>));
+    info!(node = hex::encode(key), engine = config.engine_id, "engine starts");
+    let keeper = tokio::spawn(ownership::keep(ctx.clone()));
+    tokio::spawn(tasks::poll(ctx.clone()));
+    let service = api::service(ctx.clone(), wiring.planner, wiring.indexer);
+    if let Some(server) = &config.metrics {
+        let server = Server::metrics(server, "metrics", &health, &metrics)?.bind().await?;
+        let stop = stop.clone();
+        tokio::spawn(async move { server.serve(stop).await });
+    }
+    match wiring.listener {
+        Some(listener) => Server::in_process(&health).await.add_service(service).serve_in_process(listener, stop.clone()).await?,
+        None => {
+            let server = Server::new(&config.server, "server", &health).await?.add_service(service).bind().await?;
+            info!(address = %server.local_addr(), "API listens");
+            server.serve(stop.clone()).await?;
+        }
+    }
+    stop.cancel();
+    keeper.await?;
+    ownership::leave(&ctx).await;
+    Ok(())
+}
+
+/// Compares the start counters of database and state file, and counts this start in both (design 4.10).
+async fn count_start(config: &Config, pool: &store::Pool) -> anyhow::Result<()> {
+    let path = &config.keystore.state_file;
+    let known = StartState::load(path)?;
+    let parse = |text: &str| -> anyhow::Result<[u8; 16]> {
+        <[u8; 16]>::try_from(hex::decode(text)?).map_err(|_| anyhow::anyhow!("keystore.state_file: malformed cluster id"))
+    };
+    let file = match &known {
+        Some(state) => Some(Started { cluster: parse(&state.cluster_id)?, counter: state.starts }),
+        None => None,
+    };
+    let started = store::engine::start(&pool.get().await?, file).await?;
+    StartState { cluster_id: hex::encode(started.cluster), starts: started.counter }.store(path)?;
+    Ok(())
+}
+
+/// Tries until it works or the engine stops: services start in any order.
+async fn wait_for<F, E>(what: &str, stop: &CancellationToken, mut attempt: impl FnMut() -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    loop {
+        match attempt().await {
+            Ok(()) => return Ok(()),
+            Err(error) => warn!(%error, "waiting for the {what}"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => anyhow::bail!("stopped while waiting for the {what}"),
+            () = tokio::time::sleep(std::time::Duration::from_millis(500)) => {}
+        }
+    }
+}

@@ -63,11 +63,16 @@ impl Channel {
         self.alarm(Alarm::ForcedClose { reason: reason.into() }, out);
     }
 
+    /// The first top-up deploys the contract, whichever side makes it (payments 7.8.6).
     pub(super) fn order_top_up(&mut self, id: String, amount: u128, out: &mut Step) {
-        if self.row.status == Status::Active {
-            let deploy = !self.row.onchain.inited;
-            out.writes.push(Write::Order(Box::new(Order { id, message: OrderMessage::TopUp { amount, deploy } })));
+        if self.row.status != Status::Active {
+            return;
         }
+        if !self.row.onchain.inited {
+            let init = Order { id: format!("init:{id}"), message: OrderMessage::Init };
+            out.writes.push(Write::Order(Box::new(init)));
+        }
+        out.writes.push(Write::Order(Box::new(Order { id, message: OrderMessage::TopUp { amount } })));
     }
 
     pub(super) fn on_order_failed(&mut self, order: &str) {

@@ -15,6 +15,8 @@ pub use cluster::{StartRefused, Started, freeze, frozen, start, thaw};
 pub use dictionary::{Signed, Version, dictionary, dictionary_with_resolutions, peer_states, signed};
 pub use load::{Loaded, load, load_channel};
 pub use prune::{Pruned, REQUESTS_KEPT_DAYS, prune};
-pub use query::{ChannelSummary, LegFilter, LegPlace, LegSummary, channel_of, channels, legs, legs_of, open_channels};
-pub use request::{ContentHash, Submitted, results, submit};
+pub use query::{
+    ChannelSummary, LegFilter, LegPlace, LegSummary, channel_of, channels, leg_of_request, legs, legs_of, open_channels,
+};
+pub use request::{ContentHash, Submitted, is_known, results, submit};
 pub use task::{Due, due};

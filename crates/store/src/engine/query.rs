@@ -13,6 +13,8 @@ pub struct ChannelSummary {
     pub row: ChannelRow,
     /// Nano locked by open conditions: ours, the peer's.
     pub locked: [u128; 2],
+    /// Open conditions: ours, the peer's.
+    pub open: [u64; 2],
 }
 
 impl ChannelSummary {
@@ -30,16 +32,19 @@ impl ChannelSummary {
     }
 }
 
-const SUMMARY: &str = "SELECT c.*, \
-    (SELECT coalesce(sum(greatest(0, capacity + fee - prepay)), 0)::numeric(37,0) FROM engine.conditional \
-     WHERE channel = c.address AND side = 0 AND until IS NULL) AS our_locked, \
-    (SELECT coalesce(sum(greatest(0, capacity + fee - prepay)), 0)::numeric(37,0) FROM engine.conditional \
-     WHERE channel = c.address AND side = 1 AND until IS NULL) AS their_locked \
-    FROM engine.channel c";
+const SUMMARY: &str = "SELECT c.*, o.locked AS our_locked, o.open AS our_open, t.locked AS their_locked, t.open AS their_open \
+    FROM engine.channel c \
+    CROSS JOIN LATERAL (SELECT coalesce(sum(greatest(0, capacity + fee - prepay)), 0)::numeric(37,0) AS locked, count(*) AS open \
+        FROM engine.conditional WHERE channel = c.address AND side = 0 AND until IS NULL) o \
+    CROSS JOIN LATERAL (SELECT coalesce(sum(greatest(0, capacity + fee - prepay)), 0)::numeric(37,0) AS locked, count(*) AS open \
+        FROM engine.conditional WHERE channel = c.address AND side = 1 AND until IS NULL) t";
 
 fn summary(row: &Row) -> Result<ChannelSummary, Error> {
-    let locked = [codec::nano(row, "our_locked")?, codec::nano(row, "their_locked")?];
-    Ok(ChannelSummary { row: codec::channel_from_row(row)?, locked })
+    Ok(ChannelSummary {
+        row: codec::channel_from_row(row)?,
+        locked: [codec::nano(row, "our_locked")?, codec::nano(row, "their_locked")?],
+        open: [codec::number(row.try_get("our_open")?, "open")?, codec::number(row.try_get("their_open")?, "open")?],
+    })
 }
 
 /// Channels in the order of their addresses, behind `after`, at most `limit`. With `peer`, only those with it; closed ones only when asked for.
@@ -135,4 +140,10 @@ pub async fn legs(
 pub async fn legs_of(client: &impl GenericClient, key: &Key) -> Result<Vec<LegSummary>, Error> {
     let statement = client.prepare_cached("SELECT * FROM engine.leg WHERE key = $1 ORDER BY direction, channel").await?;
     client.query(&statement, &[&key.as_slice()]).await?.iter().map(leg_summary).collect()
+}
+
+/// The outgoing leg that a command opened.
+pub async fn leg_of_request(client: &impl GenericClient, request_id: &str) -> Result<Option<LegSummary>, Error> {
+    let statement = client.prepare_cached("SELECT * FROM engine.leg WHERE request_id = $1").await?;
+    client.query_opt(&statement, &[&request_id]).await?.as_ref().map(leg_summary).transpose()
 }

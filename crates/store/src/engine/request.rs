@@ -53,3 +53,9 @@ pub async fn results(client: &impl GenericClient, request_ids: &[&str]) -> Resul
     }
     Ok(results)
 }
+
+/// Whether a command with this id was queued, and is still on record.
+pub async fn is_known(client: &impl GenericClient, request_id: &str) -> Result<bool, Error> {
+    let statement = client.prepare_cached("SELECT FROM engine.request WHERE request_id = $1").await?;
+    Ok(client.query_opt(&statement, &[&request_id]).await?.is_some())
+}

@@ -1,0 +1,54 @@
+use protocol::{Address, NewTask, Task};
+use rpc::{
+    Error, ErrorCode,
+    engine::v1::{OpenChannelRequest, OpenChannelResponse},
+};
+use tokio::sync::oneshot;
+
+use super::{Api, unavailable, validate};
+use crate::peer::Message;
+
+impl Api {
+    pub(super) async fn open_channel(&self, request: OpenChannelRequest) -> Result<OpenChannelResponse, Error> {
+        let request_id = validate::request_id(&request.request_id)?;
+        let peer = validate::key("peer_key", &request.peer_key)?;
+        validate::coin(request.coin.as_ref())?;
+        let amount = validate::nano("top_up_nano", &request.top_up_nano)?;
+        if peer == self.ctx.key {
+            return Err(Error::field(ErrorCode::InvalidKey, "peer_key", "must not be this node's own key"));
+        }
+        let address = match self.opened_before(&request_id, &peer).await? {
+            Some(address) => address,
+            None => {
+                let mailbox = self.ctx.peer(&peer).ok_or_else(|| Error::new(ErrorCode::NotOwner))?;
+                let (tx, rx) = oneshot::channel();
+                mailbox.send(Message::Open(tx));
+                rx.await.map_err(|_| Error::new(ErrorCode::NotOwner))??
+            }
+        };
+        self.top_up_once(&request_id, &address, amount).await?;
+        Ok(OpenChannelResponse { channel: Some(self.shown(&address).await?) })
+    }
+
+    /// A repeated command finds the channel that the first one made: by its top-up, or agreed and waiting for one.
+    async fn opened_before(&self, request_id: &str, peer: &protocol::Key) -> Result<Option<Address>, Error> {
+        let client = self.ctx.pool.get().await.map_err(unavailable)?;
+        let order = store::chain::order_of(&client, &format!("topup:{request_id}")).await.map_err(unavailable)?;
+        if let Some((order, _)) = order {
+            return Ok(order.channel);
+        }
+        let channels = store::engine::channels(&client, Some(peer), false, None, 100).await.map_err(unavailable)?;
+        let waiting = |c: &&store::engine::ChannelSummary| {
+            c.row.left && c.row.status == protocol::Status::Active && c.row.onchain.deposited == [0; 2] && !c.row.onchain.inited
+        };
+        Ok(channels.iter().find(waiting).map(|c| c.row.address))
+    }
+
+    /// The order's id comes from the request: repeating the command does not pay twice.
+    pub(super) async fn top_up_once(&self, request_id: &str, address: &Address, amount: u128) -> Result<(), Error> {
+        let order = format!("topup:{request_id}");
+        let task = NewTask { id: format!("command:{request_id}"), channel: *address, task: Task::TopUp { order, amount } };
+        self.submit(request_id, &[b"topup", address, &amount.to_le_bytes()], task).await?;
+        Ok(())
+    }
+}

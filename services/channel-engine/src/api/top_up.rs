@@ -1,0 +1,19 @@
+use rpc::{
+    Error, ErrorCode,
+    engine::v1::{TopUpRequest, TopUpResponse},
+};
+
+use super::{Api, validate};
+
+impl Api {
+    pub(super) async fn top_up(&self, request: TopUpRequest) -> Result<TopUpResponse, Error> {
+        let request_id = validate::request_id(&request.request_id)?;
+        let address = validate::address("address", &request.address)?;
+        let amount = validate::nano("amount_nano", &request.amount_nano)?;
+        if self.summary(&address).await?.row.status != protocol::Status::Active {
+            return Err(Error::field(ErrorCode::ChannelNotActive, "address", "must be an active channel"));
+        }
+        self.top_up_once(&request_id, &address, amount).await?;
+        Ok(TopUpResponse {})
+    }
+}

@@ -1,0 +1,169 @@
+//! The engine's configuration: a TOML file and `CAUSEWAY__…` variables, checked at start.
+
+use std::path::PathBuf;
+
+use protocol::{Policy, Timing};
+use rpc::{ClientConfig, ServerConfig, TelemetryConfig, config::ConfigError};
+use serde::Deserialize;
+
+/// Everything that an engine is told.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of this engine, unique in the cluster and stable over restarts.
+    pub engine_id: String,
+    /// Postgres connection string or URL.
+    pub database: String,
+    /// Connections for queries.
+    #[serde(default = "pool_size")]
+    pub pool_size: usize,
+    /// Committer tasks: each has a connection, a shard always has the same one.
+    #[serde(default = "committers")]
+    pub committers: usize,
+    /// The API.
+    pub server: ServerConfig,
+    /// Metrics and health over HTTP.
+    pub metrics: Option<ServerConfig>,
+    /// The node's keys.
+    pub keystore: KeystoreConfig,
+    /// All gateways of the node.
+    #[serde(default)]
+    pub gateways: Vec<ClientConfig>,
+    /// The planner; without it only neighbours can be paid, and chains that are given whole.
+    pub planner: Option<ClientConfig>,
+    /// The indexer: wallet balance for the API.
+    pub indexer: Option<ClientConfig>,
+    /// The chain's global id: -239 is the main network. The wallet's address depends on it.
+    #[serde(default = "global_id")]
+    pub global_id: i32,
+    /// Terms for TON.
+    #[serde(default)]
+    pub ton: TonConfig,
+    /// Protocol time ahead of wall time, in seconds: for an embedded chain whose clock is set. Leave it 0 otherwise.
+    #[serde(default)]
+    pub protocol_time_offset_seconds: i64,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// Where the keys are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeystoreConfig {
+    /// The encrypted file; made at the first start.
+    pub path: PathBuf,
+    /// File with 32 random bytes that it is encrypted under.
+    pub key_file: PathBuf,
+    /// Where this engine remembers how often it was started; must outlive the database's backups.
+    pub state_file: PathBuf,
+}
+
+/// The operator's terms. Both ends of a channel must have the same durations, fine and storage fee (payments 9.5).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TonConfig {
+    /// Seconds reserved to get a transaction onto the chain.
+    pub buffer_seconds: u32,
+    /// Quarantine of new channels, in seconds.
+    pub quarantine_seconds: u32,
+    /// Window for settling, in seconds.
+    pub conditional_close_seconds: u32,
+    /// The least time a condition must live beyond what closing takes.
+    pub min_safe_seconds: u32,
+    /// Fine for closing with a stale state. Coin units.
+    pub misbehavior_fine: String,
+    /// What the contract keeps for its storage. Coin units.
+    pub storage_fee: String,
+    /// Whether others may pay through this node.
+    pub allow_tunneling: bool,
+    /// The most that one payment through this node may carry, fees included. Coin units.
+    pub proxy_max_capacity: String,
+    /// The least fee for it. Coin units.
+    pub proxy_min_fee: String,
+    /// The fee in percent of what is passed on.
+    pub proxy_fee_percent: f64,
+    /// The most that may be free upstream while it is still payable downstream, per peer. Coin units. Default: `proxy_max_capacity`.
+    pub risk_limit: Option<String>,
+}
+
+impl Default for TonConfig {
+    fn default() -> Self {
+        let timing = Timing::DEFAULT;
+        Self {
+            buffer_seconds: timing.buffer,
+            quarantine_seconds: timing.quarantine,
+            conditional_close_seconds: timing.conditional_close,
+            min_safe_seconds: timing.min_safe,
+            misbehavior_fine: "3".into(),
+            storage_fee: "0.25".into(),
+            allow_tunneling: true,
+            proxy_max_capacity: "5".into(),
+            proxy_min_fee: "0.0005".into(),
+            proxy_fee_percent: 0.5,
+            risk_limit: None,
+        }
+    }
+}
+
+fn pool_size() -> usize {
+    8
+}
+
+fn global_id() -> i32 {
+    -239
+}
+
+fn committers() -> usize {
+    1
+}
+
+impl Config {
+    /// Checks what the shape alone does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.engine_id.is_empty() || self.engine_id.len() > 64 {
+            return Err(ConfigError::rule("engine_id", "must have 1 to 64 characters"));
+        }
+        if !(1..=64).contains(&self.pool_size) {
+            return Err(ConfigError::rule("pool_size", "must be 1 to 64"));
+        }
+        if !(1..=4).contains(&self.committers) {
+            return Err(ConfigError::rule("committers", "must be 1 to 4"));
+        }
+        self.server.validate("server")?;
+        self.ton.policy().map(|_| ())
+    }
+}
+
+impl TonConfig {
+    /// The terms as the protocol takes them.
+    pub fn policy(&self) -> Result<Policy, ConfigError> {
+        let coins = |field: &str, text: &str| {
+            ton::parse_amount(text, 9).map_err(|error| ConfigError::rule(format!("ton.{field}"), error.to_string()))
+        };
+        let proxy_max_capacity = coins("proxy_max_capacity", &self.proxy_max_capacity)?;
+        let risk_limit = match &self.risk_limit {
+            Some(text) => coins("risk_limit", text)?,
+            None => proxy_max_capacity,
+        };
+        if wire::fees::Rate::from_percent(self.proxy_fee_percent).is_none() {
+            return Err(ConfigError::rule("ton.proxy_fee_percent", "must be a number of at least 0"));
+        }
+        Ok(Policy {
+            timing: Timing {
+                buffer: self.buffer_seconds,
+                quarantine: self.quarantine_seconds,
+                conditional_close: self.conditional_close_seconds,
+                min_safe: self.min_safe_seconds,
+            },
+            fine: coins("misbehavior_fine", &self.misbehavior_fine)?,
+            storage_fee: coins("storage_fee", &self.storage_fee)?,
+            allow_tunneling: self.allow_tunneling,
+            proxy_max_capacity,
+            proxy_min_fee: coins("proxy_min_fee", &self.proxy_min_fee)?,
+            proxy_fee_percent: self.proxy_fee_percent,
+            risk_limit,
+            ..Policy::ton()
+        })
+    }
+}

@@ -1,0 +1,351 @@
+//! Streams to the node's peer gateways. One per gateway, batches in both directions (design 3).
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use protocol::Key;
+use rpc::{
+    Connection,
+    gateway::v1::{
+        CallFailure, EngineFrame, GatewayFrame, Hello, IncomingQuery, OutgoingAnswer, OutgoingQuery, Ownership, ShardEpoch,
+        SignAuthenticate, SignNodeRecord, SignedAuthenticate, SignedNodeRecord, Transport, WantedPeers, call_result::Outcome,
+        gateway_service_client::GatewayServiceClient,
+    },
+};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Parts of frames that wait for a stream. A full queue drops the part: peers repeat their queries, and calls fail as not sent.
+const QUEUE: usize = 8_192;
+/// Parts in one frame.
+const BATCH: usize = 256;
+/// Pause before a lost stream is attached again.
+const REATTACH: Duration = Duration::from_millis(200);
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Nothing was sent.
+    NotConnected,
+    /// Unknown whether the peer got it.
+    Timeout,
+}
+
+/// Takes the answer of a call.
+pub type Deliver = Box<dyn FnOnce(Result<Vec<u8>, NoAnswer>) + Send>;
+
+/// What gateways bring. Must not block.
+pub trait Incoming: Send + Sync + 'static {
+    /// A peer's query; answered through [`Gateways::answer`] with the same `gateway`.
+    fn query(&self, gateway: usize, query: IncomingQuery);
+    /// A peer's session came up or went down.
+    fn session(&self, peer: Key, connected: bool);
+    /// A signature over `payments.authenticate`.
+    fn sign_authenticate(&self, gateway: usize, request: SignAuthenticate);
+    /// The signatures of the node's DHT record.
+    fn sign_node_record(&self, gateway: usize, request: SignNodeRecord);
+}
+
+/// A query to a peer.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Whom.
+    pub peer: Key,
+    /// Under which ownership.
+    pub owner: ShardEpoch,
+    /// Boxed request.
+    pub data: Vec<u8>,
+    /// Over RLDP rather than ADNL.
+    pub rldp: bool,
+    /// How long to wait.
+    pub timeout_ms: u32,
+    /// Connect first if there is no session.
+    pub may_connect: bool,
+}
+
+enum Part {
+    Query(OutgoingQuery),
+    Answer(OutgoingAnswer),
+    Authenticate(SignedAuthenticate),
+    NodeRecord(SignedNodeRecord),
+}
+
+struct Link {
+    parts: mpsc::Sender<Part>,
+    calls: Arc<Mutex<HashMap<u64, Deliver>>>,
+}
+
+/// All gateways of the node, as an engine sees them.
+pub struct Gateways {
+    links: Vec<Link>,
+    /// The gateway with the newest session of each peer.
+    sessions: Mutex<HashMap<Key, usize>>,
+    next_call: AtomicU64,
+    standing: watch::Sender<Standing>,
+}
+
+/// What each stream must know from its first frame on.
+#[derive(Debug, Clone, Default)]
+struct Standing {
+    ownership: Vec<ShardEpoch>,
+    wanted: Vec<Key>,
+}
+
+/// What a link's task works on.
+struct LinkTask {
+    index: usize,
+    hello: Hello,
+    client: GatewayServiceClient<Connection>,
+    parts: mpsc::Receiver<Part>,
+    calls: Arc<Mutex<HashMap<u64, Deliver>>>,
+    standing: watch::Receiver<Standing>,
+}
+
+impl Gateways {
+    /// Keeps one stream to each gateway until `stop`. `incoming` is asked for when the first frame comes.
+    pub fn start(
+        connections: Vec<Connection>,
+        engine_id: String,
+        node_key: Key,
+        incoming: watch::Receiver<Option<Arc<dyn Incoming>>>,
+        stop: &CancellationToken,
+    ) -> Arc<Self> {
+        let (standing, standing_rx) = watch::channel(Standing::default());
+        let mut links = Vec::new();
+        let mut tasks = Vec::new();
+        for (index, connection) in connections.into_iter().enumerate() {
+            let (tx, parts) = mpsc::channel(QUEUE);
+            let calls = Arc::new(Mutex::new(HashMap::new()));
+            links.push(Link { parts: tx, calls: calls.clone() });
+            tasks.push(LinkTask {
+                index,
+                hello: Hello { engine_id: engine_id.clone(), node_key: node_key.to_vec().into() },
+                client: GatewayServiceClient::new(connection)
+                    .max_decoding_message_size(64 << 20)
+                    .max_encoding_message_size(64 << 20),
+                parts,
+                calls,
+                standing: standing_rx.clone(),
+            });
+        }
+        let gateways = Arc::new(Self { links, sessions: Mutex::new(HashMap::new()), next_call: AtomicU64::new(1), standing });
+        for task in tasks {
+            tokio::spawn(task.run(gateways.clone(), incoming.clone(), stop.clone()));
+        }
+        gateways
+    }
+
+    /// Tells every gateway which shards this engine owns.
+    pub fn own(&self, ownership: Vec<ShardEpoch>) {
+        self.standing.send_modify(|s| s.ownership = ownership);
+    }
+
+    /// Tells every gateway whom to keep connected.
+    pub fn want(&self, peers: Vec<Key>) {
+        self.standing.send_if_modified(|s| {
+            let changed = s.wanted != peers;
+            s.wanted = peers;
+            changed
+        });
+    }
+
+    /// Whether a session with the peer is up somewhere.
+    pub fn is_connected(&self, peer: &Key) -> bool {
+        lock(&self.sessions).contains_key(peer)
+    }
+
+    /// Asks a peer. `deliver` is called exactly once.
+    pub fn call(&self, query: Query, deliver: Deliver) {
+        let link = match lock(&self.sessions).get(&query.peer) {
+            Some(index) => Some(*index),
+            None => (query.may_connect && !self.links.is_empty()).then_some(0),
+        };
+        let Some(link) = link.and_then(|i| self.links.get(i)) else { return deliver(Err(NoAnswer::NotConnected)) };
+        let call_id = self.next_call.fetch_add(1, Ordering::Relaxed);
+        lock(&link.calls).insert(call_id, deliver);
+        let part = Part::Query(OutgoingQuery {
+            call_id,
+            peer_key: query.peer.to_vec().into(),
+            owner: Some(query.owner),
+            transport: if query.rldp { Transport::Rldp } else { Transport::Adnl }.into(),
+            data: query.data.into(),
+            timeout_ms: query.timeout_ms,
+            may_connect: query.may_connect,
+        });
+        if link.parts.try_send(part).is_err()
+            && let Some(deliver) = lock(&link.calls).remove(&call_id)
+        {
+            deliver(Err(NoAnswer::NotConnected));
+        }
+    }
+
+    /// Answers a peer's query.
+    pub fn answer(&self, gateway: usize, answer: OutgoingAnswer) {
+        self.part(gateway, Part::Answer(answer));
+    }
+
+    /// Hands a signature to the gateway that asked for it.
+    pub fn authenticate(&self, gateway: usize, signed: SignedAuthenticate) {
+        self.part(gateway, Part::Authenticate(signed));
+    }
+
+    /// Hands the record's signatures to the gateway that asked for them.
+    pub fn node_record(&self, gateway: usize, signed: SignedNodeRecord) {
+        self.part(gateway, Part::NodeRecord(signed));
+    }
+
+    fn part(&self, gateway: usize, part: Part) {
+        // A full queue means a stream that is down or far behind: the asker repeats its query.
+        if let Some(link) = self.links.get(gateway) {
+            let _ = link.parts.try_send(part);
+        }
+    }
+}
+
+impl LinkTask {
+    async fn run(
+        mut self,
+        gateways: Arc<Gateways>,
+        mut incoming: watch::Receiver<Option<Arc<dyn Incoming>>>,
+        stop: CancellationToken,
+    ) {
+        let Ok(handler) = incoming.wait_for(Option::is_some).await.map(|h| h.clone()) else { return };
+        let Some(handler) = handler else { return };
+        loop {
+            let attached = tokio::select! {
+                () = stop.cancelled() => return,
+                attached = self.attached(&gateways, &handler) => attached,
+            };
+            if let Err(status) = attached {
+                warn!(gateway = self.index, %status, "gateway stream lost, attaching again");
+            }
+            self.lost(&gateways, &handler);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(REATTACH) => {}
+            }
+        }
+    }
+
+    /// One attachment, until the stream ends.
+    async fn attached(&mut self, gateways: &Gateways, handler: &Arc<dyn Incoming>) -> Result<(), tonic::Status> {
+        let (frames, outgoing) = mpsc::channel::<EngineFrame>(4);
+        let mut first = self.standing_frame();
+        first.hello = Some(self.hello.clone());
+        frames.try_send(first).map_err(|_| tonic::Status::internal("new stream is full"))?;
+        let mut stream = self.client.attach(ReceiverStream::new(outgoing)).await?.into_inner();
+        info!(gateway = self.index, "attached to gateway");
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                frame = stream.message() => match frame? {
+                    Some(frame) => self.dispatch(frame, gateways, handler),
+                    None => return Ok(()),
+                },
+                changed = self.standing.changed() => {
+                    changed.map_err(|_| tonic::Status::cancelled("engine stops"))?;
+                    let frame = self.standing_frame();
+                    frames.send(frame).await.map_err(|_| tonic::Status::unavailable("stream closed"))?;
+                }
+                // The slot first: what waits meanwhile goes into the same frame.
+                slot = frames.reserve() => {
+                    let slot = slot.map_err(|_| tonic::Status::unavailable("stream closed"))?;
+                    tokio::select! {
+                        frame = stream.message() => match frame? {
+                            Some(frame) => self.dispatch(frame, gateways, handler),
+                            None => return Ok(()),
+                        },
+                        changed = self.standing.changed() => {
+                            changed.map_err(|_| tonic::Status::cancelled("engine stops"))?;
+                            slot.send(self.standing_frame());
+                        }
+                        count = self.parts.recv_many(&mut batch, BATCH) => {
+                            if count == 0 {
+                                return Ok(());
+                            }
+                            slot.send(frame_of(batch.drain(..)));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn standing_frame(&mut self) -> EngineFrame {
+        let standing = self.standing.borrow_and_update().clone();
+        EngineFrame {
+            ownership: Some(Ownership { shards: standing.ownership }),
+            wanted_peers: Some(WantedPeers { peer_keys: standing.wanted.iter().map(|k| k.to_vec().into()).collect() }),
+            ..EngineFrame::default()
+        }
+    }
+
+    fn dispatch(&self, frame: GatewayFrame, gateways: &Gateways, handler: &Arc<dyn Incoming>) {
+        for session in frame.sessions {
+            let Ok(peer) = Key::try_from(&session.peer_key[..]) else { continue };
+            {
+                let mut sessions = lock(&gateways.sessions);
+                if session.connected {
+                    sessions.insert(peer, self.index);
+                } else if sessions.get(&peer) == Some(&self.index) {
+                    sessions.remove(&peer);
+                }
+            }
+            handler.session(peer, session.connected);
+        }
+        for result in frame.results {
+            let Some(deliver) = lock(&self.calls).remove(&result.call_id) else { continue };
+            deliver(match result.outcome {
+                Some(Outcome::Answer(data)) => Ok(data.into()),
+                Some(Outcome::Failure(f)) if f == i32::from(CallFailure::Timeout) => Err(NoAnswer::Timeout),
+                Some(Outcome::Failure(_)) => Err(NoAnswer::NotConnected),
+                None => Err(NoAnswer::Timeout),
+            });
+        }
+        for query in frame.queries {
+            handler.query(self.index, query);
+        }
+        for request in frame.sign_authenticates {
+            handler.sign_authenticate(self.index, request);
+        }
+        for request in frame.sign_node_records {
+            handler.sign_node_record(self.index, request);
+        }
+    }
+
+    /// The stream is gone: nobody knows what became of the calls on it, and the sessions on it are not ours to use.
+    fn lost(&mut self, gateways: &Gateways, handler: &Arc<dyn Incoming>) {
+        let calls: Vec<Deliver> = lock(&self.calls).drain().map(|(_, deliver)| deliver).collect();
+        calls.into_iter().for_each(|deliver| deliver(Err(NoAnswer::Timeout)));
+        while self.parts.try_recv().is_ok() {}
+        let index = self.index;
+        let gone: Vec<Key> = lock(&gateways.sessions).extract_if(|_, i| *i == index).map(|(peer, _)| peer).collect();
+        gone.into_iter().for_each(|peer| handler.session(peer, false));
+    }
+}
+
+fn frame_of(parts: impl Iterator<Item = Part>) -> EngineFrame {
+    let mut frame = EngineFrame::default();
+    for part in parts {
+        match part {
+            Part::Query(query) => frame.queries.push(query),
+            Part::Answer(answer) => frame.answers.push(answer),
+            Part::Authenticate(signed) => frame.signed_authenticates.push(signed),
+            Part::NodeRecord(signed) => frame.signed_node_records.push(signed),
+        }
+    }
+    frame
+}
+
+/// These maps are only touched in short critical sections that cannot panic half-way, so a poisoned lock is still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

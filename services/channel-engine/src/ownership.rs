@@ -1,0 +1,106 @@
+//! Leases and shards: liveness by lease, safety by epoch (design 5). A database that is away freezes the engine; it does not exit.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use protocol::Key;
+use rpc::gateway::v1::ShardEpoch;
+use store::{
+    engine::Loaded,
+    lease::{self, Owned},
+};
+use tracing::{info, warn};
+
+use crate::{
+    context::Context,
+    peer::{Mailbox, Peer},
+};
+
+/// How long an engine is taken for alive without a sign.
+pub const LEASE: Duration = Duration::from_secs(4);
+/// How often it gives one.
+const RENEW: Duration = Duration::from_millis(1_000);
+
+/// Renews the lease, takes what nobody owns, drops what others took, until the engine stops; then gives everything up.
+pub async fn keep(ctx: Arc<Context>) {
+    loop {
+        if let Err(error) = turn(&ctx).await {
+            warn!(%error, "lease cannot be renewed");
+        }
+        tokio::select! {
+            () = ctx.stop.cancelled() => break,
+            () = tokio::time::sleep(RENEW) => {}
+        }
+    }
+}
+
+/// At shutdown, when nothing is under way any more.
+pub async fn leave(ctx: &Context) {
+    match ctx.pool.get().await {
+        Ok(client) => {
+            if let Err(error) = lease::leave(&client, &ctx.engine_id).await {
+                warn!(%error, "shards were not given up: others wait for the lease to run out");
+            }
+        }
+        Err(error) => warn!(%error, "shards were not given up: others wait for the lease to run out"),
+    }
+}
+
+async fn turn(ctx: &Arc<Context>) -> Result<(), store::Error> {
+    let mut client = ctx.pool.get().await?;
+    lease::renew(&client, &ctx.engine_id, &ctx.advertised, LEASE).await?;
+    let mine = lease::mine(&client, &ctx.engine_id).await?;
+    let lost = ctx.registry.retain(&mine);
+    if !lost.is_empty() {
+        warn!(?lost, "shards were taken over by another engine");
+    }
+    let taken = lease::take(&client, &ctx.engine_id).await?;
+    // Rows that say ours but that this process never loaded: it was restarted under the same name.
+    let mut fresh: Vec<Owned> = mine.into_iter().filter(|o| ctx.registry.epoch(o.shard).is_none()).collect();
+    if !fresh.is_empty() {
+        let numbers: Vec<Owned> = std::mem::take(&mut fresh);
+        lease::release(&client, &ctx.engine_id, &numbers).await?;
+        fresh = lease::take(&client, &ctx.engine_id).await?;
+    }
+    fresh.extend(taken);
+    let changed = !fresh.is_empty() || !lost.is_empty();
+    if !fresh.is_empty() {
+        let numbers: Vec<u8> = fresh.iter().map(|o| o.shard).collect();
+        let loaded = store::engine::load(&mut client, &numbers).await?;
+        info!(shards = fresh.len(), channels = loaded.len(), "shards taken");
+        drop(client);
+        install(ctx, &fresh, loaded).await;
+    }
+    if changed {
+        ctx.gateways.own(ctx.registry.owned());
+        ctx.want_urgent().await;
+        ctx.poke.notify_one();
+    }
+    ctx.shards_gate_update();
+    Ok(())
+}
+
+async fn install(ctx: &Arc<Context>, owned: &[Owned], loaded: Vec<Loaded>) {
+    let mut by_shard: HashMap<u8, HashMap<Key, Vec<protocol::Channel>>> = HashMap::new();
+    for channel in loaded {
+        let (shard, address) = (channel.shard, channel.row.address);
+        match channel.into_channel() {
+            Ok(channel) => {
+                if let Err(error) = ctx.restore_guard(&channel).await {
+                    warn!(%error, channel = hex::encode(address), "the signer refuses this channel's rows: it is left alone");
+                    continue;
+                }
+                by_shard.entry(shard).or_default().entry(channel.row().peer).or_default().push(channel);
+            }
+            Err(error) => warn!(%error, channel = hex::encode(address), "channel cannot be loaded: it is left alone"),
+        }
+    }
+    for owned in owned {
+        let owner = ShardEpoch { shard: owned.shard.into(), epoch: owned.epoch };
+        let channels = by_shard.remove(&owned.shard).unwrap_or_default();
+        // The registry first: a peer's task ends when its shard is not registered.
+        ctx.registry.insert(*owned, HashMap::new());
+        let peers: HashMap<Key, Mailbox> =
+            channels.into_iter().map(|(key, channels)| (key, Peer::start(ctx.clone(), key, owner, channels))).collect();
+        ctx.registry.insert(*owned, peers);
+    }
+}

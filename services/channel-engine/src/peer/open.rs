@@ -1,0 +1,164 @@
+//! Agreeing a new channel with the peer (payments 7.8): we open as side A, or the peer does.
+
+use std::time::Duration;
+
+use contract::CodeKind;
+use protocol::{
+    Address, Channel, ChannelRow, Key, NewTask, Task, Write,
+    opening::{self, Parties},
+};
+use rpc::{Error, ErrorCode};
+use store::{Change, Verdict};
+use tl::Object;
+use tokio::sync::oneshot;
+use tracing::info;
+use wire::{
+    Answer, Request,
+    message::{self, OpenChannelOffchain},
+};
+
+use super::Peer;
+use crate::gateways::{NoAnswer, Query};
+
+/// A configuration is asked for with a call that may connect (payments 1.4).
+const CONFIG_TIMEOUT_MS: u32 = 30_000;
+/// How long the peer has for the opening itself.
+const OPEN_TIMEOUT_MS: u32 = 7_000;
+/// The second question waits at most this long for the session that the first one made.
+const SESSION_WAIT: Duration = Duration::from_secs(5);
+
+impl Peer {
+    /// A command: offer a channel, our own code first.
+    pub(super) async fn open_channel(&mut self, done: oneshot::Sender<Result<Address, Error>>) {
+        let mut last = Error::with_message(ErrorCode::PeerRefused, "no contract code is configured");
+        for code in self.ctx.codes.clone() {
+            match self.offer(code).await {
+                Ok(row) => {
+                    let address = row.address;
+                    let result = self.create(row, true).await.map(|()| address);
+                    let _ = done.send(result);
+                    return;
+                }
+                // Another code may be to the peer's taste; an unreachable peer has none.
+                Err(error) if error.code() == ErrorCode::PeerRefused => last = error,
+                Err(error) => {
+                    last = error;
+                    break;
+                }
+            }
+        }
+        let _ = done.send(Err(last));
+    }
+
+    async fn offer(&mut self, code: CodeKind) -> Result<ChannelRow, Error> {
+        let policy = self.ctx.policy.clone();
+        let policy = &policy;
+        let request = Request::ProposeChannelConfig(opening::config_request(policy, &code));
+        let Answer::ChannelConfig(terms) = self.ask(request, CONFIG_TIMEOUT_MS, true).await? else {
+            return Err(Error::with_message(ErrorCode::PeerRefused, "the peer answered something else"));
+        };
+        if !terms.ok {
+            return Err(Error::with_message(ErrorCode::PeerRefused, format!("terms: {}", terms.reason)));
+        }
+        let parties = Parties { a: (self.ctx.key, self.ctx.wallet), b: (self.key, terms.wallet_addr) };
+        let seconds = u32::try_from(self.ctx.clock.now_ms() / 1000).unwrap_or(u32::MAX);
+        let config = opening::open_config(policy, &parties, seconds);
+        let open_config = config.to_cell();
+        let row = opening::new_channel(policy, &code, config, self.ctx.key);
+        let request = OpenChannelOffchain { code_hash: code.hash, open_config, node_version: opening::NODE_VERSION };
+        let Answer::OpenChannelOffchainResponse(opened) =
+            self.ask(Request::OpenChannelOffchain(request), OPEN_TIMEOUT_MS, false).await?
+        else {
+            return Err(Error::with_message(ErrorCode::PeerRefused, "the peer answered something else"));
+        };
+        if !opened.reason.is_empty() {
+            return Err(Error::with_message(ErrorCode::PeerRefused, opened.reason));
+        }
+        if opened.addr != row.address {
+            return Err(Error::with_message(ErrorCode::PeerRefused, "the peer computed another address"));
+        }
+        Ok(row)
+    }
+
+    async fn ask(&mut self, request: Request, timeout_ms: u32, may_connect: bool) -> Result<Answer, Error> {
+        let rldp = request.over_rldp();
+        let waited = std::time::Instant::now();
+        while !may_connect && !self.ctx.gateways.is_connected(&self.key) && waited.elapsed() < SESSION_WAIT {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (tx, rx) = oneshot::channel();
+        let query = Query { peer: self.key, owner: self.owner, data: request.to_boxed(), rldp, timeout_ms, may_connect };
+        self.ctx.gateways.call(query, Box::new(move |answer| drop(tx.send(answer))));
+        match rx.await {
+            Ok(Ok(bytes)) => Answer::from_boxed(&bytes)
+                .map_err(|error| Error::with_message(ErrorCode::PeerRefused, format!("malformed answer: {error}"))),
+            Ok(Err(NoAnswer::NotConnected)) => Err(Error::new(ErrorCode::PeerUnreachable)),
+            Ok(Err(NoAnswer::Timeout)) | Err(_) => {
+                Err(Error::with_message(ErrorCode::PeerUnreachable, "the peer does not answer"))
+            }
+        }
+    }
+
+    /// The peer offers a channel.
+    pub(super) async fn accept_channel(&mut self, gateway: usize, query_id: u64, request: OpenChannelOffchain) {
+        let us = (self.ctx.key, self.ctx.wallet);
+        let answer = match opening::check_open(&self.ctx.policy, &self.ctx.codes, us, self.key, &request) {
+            Err(reason) => refusal(reason),
+            Ok(row) => {
+                let address = row.address;
+                match self.slots.get(&address) {
+                    // Asked again: success, unless its life is over (design 4.11).
+                    Some(slot) if slot.channel.row().status == protocol::Status::Active => agreement(address),
+                    Some(_) => refusal("channel was closed"),
+                    None if self.idle_channel() => refusal("another channel with this peer waits for its deposit"),
+                    None => match self.create(row, false).await {
+                        Ok(()) => agreement(address),
+                        Err(_) => return,
+                    },
+                }
+            }
+        };
+        self.answer(gateway, query_id, answer.to_boxed());
+    }
+
+    /// Strangers get one channel that costs us nothing; the next one after a deposit (payments 10.2.7).
+    fn idle_channel(&self) -> bool {
+        self.slots
+            .values()
+            .any(|s| s.channel.row().onchain.deposited == [0; 2] && s.channel.row().status == protocol::Status::Active)
+    }
+
+    async fn create(&mut self, mut row: ChannelRow, opener: bool) -> Result<(), Error> {
+        row.version = 1;
+        let address = row.address;
+        let mut writes = vec![Write::Channel(Box::new(row.clone()))];
+        if opener {
+            let id = format!("exchange:{}", hex::encode(address));
+            writes.push(Write::Task(NewTask { id, channel: address, task: Task::Increment }));
+        }
+        let tasks = writes.iter().filter_map(|w| if let Write::Task(t) = w { Some(t.clone()) } else { None }).collect();
+        let internal = |error: store::Error| Error::with_message(ErrorCode::Internal, error);
+        let change = Change::new(self.fence(address, 1), writes, Vec::new()).map_err(internal)?;
+        match self.ctx.committer.commit(change).await.map_err(internal)? {
+            Verdict::Applied => {}
+            Verdict::NotOwner => return Err(Error::new(ErrorCode::NotOwner)),
+            other => return Err(Error::with_message(ErrorCode::Internal, format!("the channel was not stored: {other:?}"))),
+        }
+        info!(channel = hex::encode(address), peer = hex::encode(self.key), opener, "channel agreed");
+        let channel = Channel::load(row, [], [], []).map_err(|error| Error::with_message(ErrorCode::InvalidKey, error))?;
+        self.put(channel);
+        if opener {
+            self.ctx.urgent(self.key);
+        }
+        self.ctx.hand_over(tasks);
+        Ok(())
+    }
+}
+
+fn refusal(reason: &str) -> message::OpenChannelOffchainResponse {
+    message::OpenChannelOffchainResponse { addr: [0; 32], reason: reason.into() }
+}
+
+fn agreement(addr: Key) -> message::OpenChannelOffchainResponse {
+    message::OpenChannelOffchainResponse { addr, reason: String::new() }
+}
