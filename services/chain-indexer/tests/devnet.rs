@@ -118,3 +118,26 @@ async fn a_message_that_was_not_taken_in_time_is_made_anew() {
     assert!(first.valid_until < world.devnet.now());
     indexer.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_settlement_of_the_peer_and_our_signature_are_read() {
+    let world = World::start().await;
+    let channel = world.channel(1).await;
+    let indexer = world.indexer("a");
+    world.fund(100 * COIN).await;
+    world.place(&[channel.init("init"), channel.top_up("top-up", 5 * COIN)]).await;
+    assert_eq!(world.end_of("top-up").await, OrderEnd::Done);
+
+    let dispute = world.dispute(&channel, 3).await;
+    world.send_from_peer(&channel, 0, std::slice::from_ref(&dispute.start)).await;
+    let updates = world.updates(&channel, |all| all.iter().any(|u| u.storage.quarantine.is_some())).await;
+    assert_eq!(updates.last().unwrap().our_states, [dispute.our_state]);
+
+    world.devnet.advance(channel.quarantine() + 10).unwrap();
+    // Three messages in one block (payments 10.1.13).
+    world.send_from_peer(&channel, 1, &dispute.settles).await;
+    let updates = world.updates(&channel, |all| all.iter().any(|u| !u.settled.is_empty())).await;
+    let settled: Vec<u128> = updates.iter().flat_map(|u| &u.settled).map(|(_, resolution)| resolution.amount).collect();
+    assert_eq!(settled, [1, 2, 3]);
+    indexer.stop().await;
+}

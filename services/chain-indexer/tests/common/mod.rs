@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use adnl::keys::PrivateKey;
 use chain_indexer::{Config, KeystoreConfig, LiteServerConfig};
-use contract::{CodeKind, InitToSign, Message, OpenConfig, Side, constants};
-use devnet::chain::GLOBAL_ID;
+use contract::{CodeKind, InitToSign, Message, OpenConfig, Pair, SettleToSign, Side, StartToSign, ToSign, constants};
+use devnet::chain::{COIN, GLOBAL_ID};
 use devnet::{Devnet, ServeOptions, Served};
-use ed25519_dalek::SigningKey;
-use protocol::{Policy, Task, Write, opening};
+use ed25519_dalek::{Signer as _, SigningKey};
+use protocol::{ChainUpdate, Policy, Task, Write, opening};
 use rpc::{Health, InProcess, ServerConfig};
-use signer::{ContractMessage, KeySource, Keys, LocalSigner, Signer};
+use signer::{ContractMessage, KeySource, Keys, LocalSigner, Signer, Step};
 use store::chain::{self, Account, NewOrder, OrderEnd, WalletMessage};
 use store::{Change, Committer, Database, Fence, Pool, Verdict, lease};
 use tempfile::TempDir;
 use testkit::{Cluster, wait_for};
 use tokio_util::sync::CancellationToken;
-use tycho_types::models::StateInit;
-use wallet::{Wallet, wallet_id};
+use tycho_types::models::{StateInit, StdAddr};
+use wallet::{Transfer, Wallet, wallet_id};
+use wire::conditionals::{Settlement, resolutions_cell};
+use wire::{Body, Condition, Conditionals, Resolution, SignedState, State};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const BLOCK: Duration = Duration::from_millis(100);
@@ -104,7 +106,7 @@ impl World {
     pub async fn channel(&self, n: u32) -> Channel {
         let parties = opening::Parties {
             a: (self.signer.channel_key(), self.wallet.address().address.0),
-            b: (SigningKey::from_bytes(&[77; 32]).verifying_key().to_bytes(), [78; 32]),
+            b: (peer_key().verifying_key().to_bytes(), [78; 32]),
         };
         let config = opening::open_config(&Policy::ton(), &parties, 1_700_000_000 + n);
         let code = CodeKind::of(&channel_contract_ton::code());
@@ -172,6 +174,70 @@ impl World {
         due.into_iter().map(|due| due.task).filter(|task| task.channel == channel.address).map(|task| task.task).collect()
     }
 
+    /// Waits until the updates of a channel are as wanted.
+    pub async fn updates(&self, channel: &Channel, wanted: impl Fn(&[ChainUpdate]) -> bool) -> Vec<ChainUpdate> {
+        wait_for("updates", LIMIT, async || {
+            let mut updates = Vec::new();
+            for task in self.tasks(channel).await {
+                if let Task::Chain(update) = task {
+                    updates.push(*update);
+                }
+            }
+            if wanted(&updates) { Ok(updates) } else { Err("not yet") }
+        })
+        .await
+        .unwrap()
+    }
+
+    /// The peer sends these messages to a channel, all in one block.
+    pub async fn send_from_peer(&self, channel: &Channel, seqno: u32, messages: &[Message]) {
+        let wallet = Wallet::new(&peer_key().verifying_key().to_bytes(), wallet_id(GLOBAL_ID)).unwrap();
+        if seqno == 0 {
+            self.devnet.faucet(wallet.address().clone(), 100 * COIN).unwrap();
+            self.devnet.mine().unwrap();
+        }
+        let to = StdAddr::new(0, channel.address.into());
+        let transfers = messages.iter().map(|m| Transfer::new(to.clone(), constants::SETTLE_VALUE).body(m.to_cell())).collect();
+        let order = wallet::Order { seqno, valid_until: self.devnet.now() + 600, transfers };
+        let signature = peer_key().sign(&order.signing_hash(&wallet).unwrap()).to_bytes();
+        self.devnet.send(order.external_message(&wallet, &signature).unwrap()).unwrap();
+    }
+
+    /// Our signed state with `count` conditionals, and the peer's messages that start a close and settle each.
+    pub async fn dispute(&self, channel: &Channel, count: u8) -> Dispute {
+        let keys: Vec<SigningKey> = (1..=count).map(|n| SigningKey::from_bytes(&[n; 32])).collect();
+        let deadline = u64::from(self.devnet.now()) + 30 * 24 * 3600;
+        let condition = |key: &SigningKey| {
+            let key = key.verifying_key().to_bytes();
+            Condition { key, capacity: COIN, fee: 0, prepay: 0, deadline: deadline.try_into().unwrap() }
+        };
+        let conditionals = Conditionals::from_conditions(keys.iter().map(condition)).unwrap();
+        let channel_id = channel.config.channel_id;
+        let ours = Body { seqno: 1, sent: 0, conditionals: conditionals.root_hash() };
+        let theirs = Body { seqno: 1, sent: 0, conditionals: [0; 32] };
+        let state = State { channel_id, body: ours, counterparty: Some(theirs) };
+        let agreed = Body { seqno: 0, sent: 0, conditionals: [0; 32] };
+        let signature = self.signer.sign_state(&state, Step::Action { agreed }).await.unwrap();
+        let our_state = SignedState { signature, state };
+        let state = State { channel_id, body: theirs, counterparty: Some(ours) };
+        let their_state = SignedState { signature: peer_key().sign(&state.hash()).to_bytes(), state };
+        let part = StartToSign { channel_id, states: Pair { a: our_state, b: their_state } };
+        let signature = peer_key().sign(&part.hash()).to_bytes();
+        let start = Message::StartUncooperativeClose { by: Side::B, signature, part };
+        let mut settlement = Settlement::new(&conditionals);
+        let mut settles = Vec::new();
+        for (amount, key) in (1..).zip(&keys) {
+            let index = condition(key).index();
+            let proof = settlement.proof(&[index]).unwrap().unwrap();
+            let resolutions = resolutions_cell([(index, Resolution::sign(key, amount))]);
+            settlement.settle(&[index]).unwrap();
+            let part = SettleToSign { channel_id, resolutions, proof };
+            let signature = peer_key().sign(&part.hash()).to_bytes();
+            settles.push(Message::SettleConditionals { from: Side::B, signature, part });
+        }
+        Dispute { our_state, start, settles }
+    }
+
     /// No more blocks for now.
     pub fn hold_blocks(&self) {
         self.held.store(true, Ordering::SeqCst);
@@ -180,6 +246,17 @@ impl World {
     pub fn release_blocks(&self) {
         self.held.store(false, Ordering::SeqCst);
     }
+}
+
+/// What the peer does when it closes alone.
+pub struct Dispute {
+    pub our_state: SignedState,
+    pub start: Message,
+    pub settles: Vec<Message>,
+}
+
+fn peer_key() -> SigningKey {
+    SigningKey::from_bytes(&[77; 32])
 }
 
 fn keystore(folder: &TempDir) -> KeystoreConfig {
@@ -199,6 +276,10 @@ pub struct Channel {
 }
 
 impl Channel {
+    pub fn quarantine(&self) -> u32 {
+        self.config.closing.quarantine_duration
+    }
+
     /// Deploys and initialises.
     pub fn init(&self, id: &str) -> NewOrder {
         let init = StateInit {
