@@ -28,9 +28,6 @@ pub enum PaymentError {
     /// The signer failed.
     #[error(transparent)]
     Signer(#[from] signer::Error),
-    /// No randomness.
-    #[error("no randomness: {0}")]
-    Random(String),
 }
 
 /// Fills with random bytes.

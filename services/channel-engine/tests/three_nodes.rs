@@ -80,7 +80,7 @@ impl World {
     async fn open(&mut self, opener: usize, peer: usize, deposit: u128) -> anyhow::Result<Address> {
         let request = OpenChannelRequest {
             request_id: uuid(),
-            peer_key: self.nodes[peer].key.to_vec().into(),
+            peer_key: self.nodes[peer].key.to_vec(),
             coin: None,
             top_up_nano: deposit.to_string(),
         };
@@ -117,7 +117,7 @@ impl World {
 
     fn chain(&self, nodes: &[(usize, u128)]) -> Vec<ChainHop> {
         let hop = |(node, fee): &(usize, u128)| ChainHop {
-            node_key: self.nodes[*node].key.to_vec().into(),
+            node_key: self.nodes[*node].key.to_vec(),
             fee_nano: Some(fee.to_string()),
             deadline_gap_seconds: None,
         };
@@ -127,7 +127,7 @@ impl World {
     fn send(&self, amount: u128, id: String) -> SendTransferRequest {
         SendTransferRequest {
             request_id: id,
-            receiver_key: self.nodes[2].key.to_vec().into(),
+            receiver_key: self.nodes[2].key.to_vec(),
             coin: None,
             amount_nano: amount.to_string(),
             ttl_seconds: 0,
@@ -204,7 +204,7 @@ async fn a_virtual_channel_is_signed_and_closed_by_its_receiver() -> anyhow::Res
     let (mut a, mut c) = (world.nodes[0].api.clone(), world.nodes[2].api.clone());
     let open = OpenVirtualRequest {
         request_id: uuid(),
-        receiver_key: world.nodes[2].key.to_vec().into(),
+        receiver_key: world.nodes[2].key.to_vec(),
         coin: None,
         capacity_nano: TON.to_string(),
         ttl_seconds: 100_000,
@@ -217,7 +217,7 @@ async fn a_virtual_channel_is_signed_and_closed_by_its_receiver() -> anyhow::Res
     let sign = |amount: u128| SignResolutionRequest {
         signer: Some(sign_resolution_request::Signer::VirtualKey(opened.virtual_key.clone())),
         amount_nano: amount.to_string(),
-        receiver_key: receiver_key.clone().into(),
+        receiver_key: receiver_key.clone(),
     };
     let above = a.sign_resolution(sign(TON + 1)).await.unwrap_err();
     assert_eq!(rpc::Error::from(above).code(), rpc::ErrorCode::ResolutionAboveCapacity);

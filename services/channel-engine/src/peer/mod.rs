@@ -340,7 +340,7 @@ impl Peer {
                 }
                 Effect::Call { call, request } => {
                     let step = request.proposed().map_or(Step::Answer, |body| step_of(channel, &body));
-                    Some(Target::Call { channel: address, left, generation, call, request, step })
+                    Some(Target::Call { channel: address, left, generation, call, request: Box::new(request), step })
                 }
                 Effect::LoadDictionary { seqno } => Some(Target::LoadDictionary { channel: address, seqno }),
                 Effect::Alarm(alarm) => Some(Target::Alarm { channel: address, alarm }),

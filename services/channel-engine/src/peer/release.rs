@@ -11,7 +11,7 @@ use crate::{context::Context, gateways::Query};
 /// An effect with its way out.
 pub(super) enum Target {
     Reply { gateway: usize, query_id: u64, answer: Response },
-    Call { channel: Address, left: bool, generation: u64, call: CallId, request: Outgoing, step: Step },
+    Call { channel: Address, left: bool, generation: u64, call: CallId, request: Box<Outgoing>, step: Step },
     LoadDictionary { channel: Address, seqno: u64 },
     Alarm { channel: Address, alarm: Alarm },
 }
