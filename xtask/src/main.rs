@@ -1,6 +1,7 @@
 //! The commands of this repository, run as `cargo xtask <command>`.
 
 mod contracts;
+mod demo;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +17,8 @@ struct Arguments {
 enum Command {
     /// Run every test of the workspace; installs Postgres first where it is missing and that is possible
     Test(test::Arguments),
+    /// Three nodes and a chain on this machine: open channels, pay A to C through B, settle on the chain
+    Demo(demo::Arguments),
     /// Check that the committed contract code is what its sources compile to
     Contracts(contracts::Arguments),
 }
@@ -23,6 +26,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Contracts(arguments) => contracts::run(&arguments),
     }
 }
