@@ -67,6 +67,8 @@ fn full(channel: &mut TestChannel) {
         seqnos: Pair { a: 5, b: u64::MAX },
     });
     row.force = Some("a resolution was not honoured in time".into());
+    row.void = Some(any_body(7));
+    row.deploys = vec!["topup:1".into(), "topup:2".into()];
     row.order_round = 9;
     row.ordered = Some("start:1".into());
     row.settled = vec![1, u32::MAX];

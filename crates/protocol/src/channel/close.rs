@@ -38,12 +38,18 @@ impl Channel {
 
     /// A command of the operator: no new virtual channels; when the present ones are gone, the channel is closed.
     pub(super) fn begin_close(&mut self, env: &Env<'_>) {
-        if self.row.status == Status::Active {
-            self.row.status = if self.row.onchain.inited { Status::Closing } else { Status::Closed };
-            self.dirty = true;
-        }
         self.close.at = env.now;
         self.row.close_wanted = true;
+        self.dirty = true;
+        self.wanted_close_begins();
+    }
+
+    /// A contract that does not exist cannot be closed, and a deposit may be on its way: the close waits until it is there.
+    pub(super) fn wanted_close_begins(&mut self) {
+        if self.row.close_wanted && self.row.status == Status::Active && self.row.onchain.inited {
+            self.row.status = Status::Closing;
+            self.dirty = true;
+        }
     }
 
     pub(super) fn close_wake(&self) -> Option<u64> {
@@ -69,13 +75,17 @@ impl Channel {
         }
     }
 
-    /// Whether nothing is open between the sides: no proposal without evidence, no condition that can still be claimed, nothing promised
-    /// to the chain.
+    /// Whether we may ask for a close: nothing is under way, and nothing can be claimed.
     fn settled(&self, env: &Env<'_>) -> bool {
+        self.row.pending.is_none() && self.flight.is_none() && self.row.increment.is_none() && self.nothing_claimable(env)
+    }
+
+    /// No condition that can still be claimed, nothing promised to the chain or on its way there. A proposal of ours may be pending: the peer that asks for a
+    /// close has signed it and agrees to nothing any more, so there will be no other end of it. The close pays by the agreed states, and the
+    /// contract's end makes the proposal void.
+    fn nothing_claimable(&self, env: &Env<'_>) -> bool {
         let dead = |c: &Conditionals| c.iter().all(|c| u64::from(c.deadline) < env.seconds());
-        self.row.pending.is_none()
-            && self.flight.is_none()
-            && self.row.increment.is_none()
+        self.row.deploys.is_empty()
             && dead(&self.ours)
             && dead(&self.theirs)
             && self.row.pending_withdraw.iter().zip(self.row.onchain.withdrawn).all(|(pending, done)| *pending <= done)
@@ -130,7 +140,8 @@ impl Channel {
         match self.check_close(env, request) {
             Err(reason) => refuse(reply, reason, out),
             Ok(to_sign) => {
-                if self.row.close.is_none() {
+                // Evidence for a proposal that was pending moves the seqnos on: then it is another close of the same sums.
+                if self.row.close.as_ref() != Some(&to_sign) {
                     self.row.status = Status::Closing;
                     self.row.close = Some(to_sign.clone());
                     self.dirty = true;
@@ -144,7 +155,7 @@ impl Channel {
         if !matches!(self.row.status, Status::Active | Status::Closing) {
             return Err("channel is not active");
         }
-        if !self.settled(env) {
+        if !self.nothing_claimable(env) {
             return Err("something is still open on the channel");
         }
         let Ok(Message::CooperativeClose { signatures, part: to_sign }) = Message::parse(request.as_ref()) else {

@@ -54,7 +54,9 @@ impl Volatile {
 impl Channel {
     /// A command, or a deadline: leave without the peer.
     pub(super) fn force_close(&mut self, reason: &str, out: &mut Step) {
-        if self.row.force.is_some() || self.row.status == Status::Closed || !self.row.onchain.inited {
+        // Before the first exchange there is no state of the peer to start with: freezing the channel would only keep it from coming.
+        let possible = self.row.onchain.inited && self.is_ready();
+        if self.row.force.is_some() || self.row.status == Status::Closed || !possible {
             return;
         }
         self.row.force = Some(reason.into());
@@ -71,11 +73,16 @@ impl Channel {
         if !self.row.onchain.inited {
             let init = Order { id: format!("init:{id}"), message: OrderMessage::Init };
             out.writes.push(Write::Order(Box::new(init)));
+            self.row.deploys.push(id.clone());
+            self.dirty = true;
         }
         out.writes.push(Write::Order(Box::new(Order { id, message: OrderMessage::TopUp { amount } })));
     }
 
     pub(super) fn on_order_failed(&mut self, order: &str) {
+        let deploys = self.row.deploys.len();
+        self.row.deploys.retain(|id| id != order);
+        self.dirty |= deploys != self.row.deploys.len();
         if self.row.ordered.as_deref() == Some(order) {
             self.row.ordered = None;
             self.row.settling.clear();
@@ -100,6 +107,10 @@ impl Channel {
         }
         let view = self.view(update.lt, &update.storage);
         let was = std::mem::replace(&mut self.row.onchain, view);
+        if self.row.onchain.deposited[0] > was.deposited[0] && !self.row.deploys.is_empty() {
+            // A node's orders are executed one after the other.
+            self.row.deploys.remove(0);
+        }
         let now = &self.row.onchain;
         if now.committed != was.committed {
             self.row.pending_withdraw = [0; 2];
@@ -113,6 +124,7 @@ impl Channel {
         } else if !was.inited && self.row.onchain.inited && !self.is_ready() && self.row.left {
             self.want_increment(true);
         }
+        self.wanted_close_begins();
         let _ = env;
     }
 
@@ -164,7 +176,8 @@ impl Channel {
     fn check_own_signature(&self, state: &SignedState, out: &mut Step) {
         let body = &state.state.body;
         let ours = ed25519_dalek::VerifyingKey::from_bytes(&self.our_key()).is_ok_and(|key| state.verify(&key));
-        let unknown = body.seqno > self.highest_seqno() || (body.seqno >= self.row.our.seqno && !self.is_known_body(body));
+        // Below the pending seqno memory has only one of two bodies: the void one was ours as well.
+        let unknown = body.seqno > self.row.our.seqno && !self.is_known_body(body);
         if ours && unknown {
             self.alarm(Alarm::ForeignSignature { seqno: body.seqno }, out);
         }
@@ -215,7 +228,7 @@ impl Channel {
                 .challenge_pays(&q, out)?
                 .then(|| (format!("challenge:{}", q.started_at), OrderMessage::Challenge { our, their }));
         }
-        if now > finish + MARGIN_S {
+        if now >= finish + MARGIN_S {
             return Some((format!("finish:{}", q.started_at), OrderMessage::Finish));
         }
         if now >= quarantine_end + MARGIN_S && now < finish {

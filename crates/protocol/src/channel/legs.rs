@@ -185,17 +185,20 @@ impl Channel {
         let sender = matches!(open.origin, Origin::Sender { .. });
         let half = Half::Out { origin: open.origin, action: Some(Box::new(open.action)) };
         let leg = Leg { condition: open.condition, state: LegState::Opening, resolution: None, half, released: 0, told: false };
-        if self.row.status != Status::Active || self.row.suspended {
-            return self.refuse_leg(leg, "channel is not active", out);
-        }
-        if self.legs.contains_key(&(key, Direction::Out)) {
+        if let Some(known) = self.leg(&key, Direction::Out) {
+            if !same_origin(known, &leg) {
+                refuse_open(leg, "virtual key was used before", out);
+            }
             return;
         }
+        // The node's first leg of the key; a forwarder's first one is the incoming one (design 3).
+        if sender && env.used_key == Some(key) {
+            return refuse_open(leg, "virtual key was used before", out);
+        }
+        if self.row.status != Status::Active || self.row.suspended {
+            return refuse_open(leg, "channel is not active", out);
+        }
         if sender {
-            // The node's first leg of the key; a forwarder's first one is the incoming one (design 3).
-            if env.used_key == Some(key) {
-                return self.refuse_leg(leg, "virtual key was used before", out);
-            }
             out.writes.push(Write::VirtualKey(key));
         }
         self.save_leg(leg, out);
@@ -234,7 +237,7 @@ impl Channel {
 
     fn refuse_leg(&mut self, mut leg: Leg, reason: &str, out: &mut Step) {
         leg.state = LegState::Refused;
-        self.tell(&mut leg, reason, out);
+        tell(&mut leg, reason, out);
         self.save_leg(leg, out);
     }
 
@@ -294,12 +297,12 @@ impl Channel {
     /// Tells the other end at once while what is still payable stays within the risk limit, else when the promise is dead (design 4.7).
     fn release_or_wait(&mut self, env: &Env<'_>, leg: &mut Leg, rest: u128, reason: &str, out: &mut Step) {
         if rest == 0 || env.now >= leg.dead_at() {
-            return self.tell(leg, reason, out);
+            return tell(leg, reason, out);
         }
         if self.row.released + env.released_elsewhere + rest <= env.policy.risk_limit {
             leg.released = rest;
             self.row.released += rest;
-            self.tell(leg, reason, out);
+            tell(leg, reason, out);
         }
     }
 
@@ -308,35 +311,9 @@ impl Channel {
         self.row.released -= leg.released;
         leg.released = 0;
         if !leg.told {
-            self.tell(&mut leg, "not paid before its deadline", out);
+            tell(&mut leg, "not paid before its deadline", out);
         }
         self.save_leg(leg, out);
-    }
-
-    /// Tells whoever waits for the outgoing leg. Incoming legs have nobody to tell.
-    fn tell(&mut self, leg: &mut Leg, reason: &str, out: &mut Step) {
-        leg.told = true;
-        let Half::Out { origin, .. } = &leg.half else { return };
-        match origin {
-            Origin::Sender { request_id, .. } => {
-                let result = match leg.state {
-                    LegState::Closed => RequestResult::Paid { amount: leg.due() },
-                    _ => RequestResult::Failed { reason: reason.into() },
-                };
-                out.writes.push(Write::Result { request_id: request_id.clone(), result });
-            }
-            Origin::Forward { channel } => {
-                let channel = *channel;
-                match (&leg.state, &leg.resolution) {
-                    (LegState::Closed, Some(_)) => self.pass_close(leg, channel, out),
-                    _ => {
-                        let key = leg.key();
-                        let id = format!("unwind:{}", hex::encode(key));
-                        out.writes.push(Write::Task(NewTask { id, channel, task: Task::Unwind { key, reason: reason.into() } }));
-                    }
-                }
-            }
-        }
     }
 
     /// The resolution is the best there can be: the incoming side may be asked at once, in parallel with our payment. A smaller one waits
@@ -344,15 +321,8 @@ impl Channel {
     pub(super) fn pass_resolution_upstream(&mut self, leg: &Leg, out: &mut Step) {
         let whole = leg.resolution.as_ref().is_some_and(|r| r.amount == leg.condition.capacity);
         if let (true, Half::Out { origin: Origin::Forward { channel }, .. }) = (whole, &leg.half) {
-            self.pass_close(leg, *channel, out);
+            pass_close(leg, *channel, out);
         }
-    }
-
-    fn pass_close(&self, leg: &Leg, channel: crate::Address, out: &mut Step) {
-        let Some(resolution) = leg.resolution else { return };
-        let key = leg.key();
-        let id = format!("close:{}:{}", hex::encode(key), resolution.amount);
-        out.writes.push(Write::Task(NewTask { id, channel, task: Task::Close { key, resolution } }));
     }
 
     /// A condition of the peer ended: paid or removed.
@@ -376,7 +346,7 @@ impl Channel {
                 leg.state = if learned { LegState::Closed } else { LegState::Abandoned };
             }
             if !leg.told {
-                self.tell(&mut leg, "the channel was closed", out);
+                tell(&mut leg, "the channel was closed", out);
             }
             self.save_leg(leg, out);
         }
@@ -391,8 +361,12 @@ impl Channel {
             return;
         }
         leg.learn(resolution);
+        if leg.is_final() && !leg.told {
+            // Removed or refused, and paid on the chain all the same, from an older body (payments 7.6.4).
+            leg.state = LegState::Closed;
+        }
         if let Half::Out { origin: Origin::Forward { channel }, .. } = &leg.half {
-            self.pass_close(&leg, *channel, out);
+            pass_close(&leg, *channel, out);
         }
         self.save_leg(leg, out);
     }
@@ -401,4 +375,51 @@ impl Channel {
     pub(super) fn claims(&self) -> impl Iterator<Item = &Leg> {
         self.legs().filter(|leg| leg.direction() == Direction::In && leg.state == LegState::Closing)
     }
+}
+
+/// Tells whoever waits for the outgoing leg. Incoming legs have nobody to tell.
+fn tell(leg: &mut Leg, reason: &str, out: &mut Step) {
+    leg.told = true;
+    let Half::Out { origin, .. } = &leg.half else { return };
+    match origin {
+        Origin::Sender { request_id, .. } => {
+            let result = match leg.state {
+                LegState::Closed => RequestResult::Paid { amount: leg.due() },
+                _ => RequestResult::Failed { reason: reason.into() },
+            };
+            out.writes.push(Write::Result { request_id: request_id.clone(), result });
+        }
+        Origin::Forward { channel } => {
+            let channel = *channel;
+            match (&leg.state, &leg.resolution) {
+                (LegState::Closed, Some(_)) => pass_close(leg, channel, out),
+                _ => {
+                    let key = leg.key();
+                    let id = format!("unwind:{}", hex::encode(key));
+                    out.writes.push(Write::Task(NewTask { id, channel, task: Task::Unwind { key, reason: reason.into() } }));
+                }
+            }
+        }
+    }
+}
+
+fn pass_close(leg: &Leg, channel: crate::Address, out: &mut Step) {
+    let Some(resolution) = leg.resolution else { return };
+    let key = leg.key();
+    let id = format!("close:{}:{}", hex::encode(key), resolution.amount);
+    out.writes.push(Write::Task(NewTask { id, channel, task: Task::Close { key, resolution } }));
+}
+
+/// A leg that never comes to be: nothing is kept of it, for a row of its key may belong to another one.
+fn refuse_open(mut leg: Leg, reason: &str, out: &mut Step) {
+    leg.state = LegState::Refused;
+    tell(&mut leg, reason, out);
+}
+
+fn same_origin(a: &Leg, b: &Leg) -> bool {
+    let origin = |leg: &Leg| match &leg.half {
+        Half::Out { origin, .. } => Some(origin.clone()),
+        Half::In { .. } => None,
+    };
+    origin(a) == origin(b)
 }

@@ -9,7 +9,7 @@ mod request;
 mod respond;
 mod row;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ed25519_dalek::VerifyingKey;
 use wire::{
@@ -34,7 +34,7 @@ pub struct Channel {
     peer_key: VerifyingKey,
     ours: Conditionals,
     theirs: Conditionals,
-    legs: HashMap<(Key, Direction), LegSlot>,
+    legs: BTreeMap<(Key, Direction), LegSlot>,
     /// Proposals to make, in order. Rebuilt from the legs at load.
     todo: VecDeque<Work>,
     /// When a leg wants to be looked at, in milliseconds.
@@ -42,7 +42,7 @@ pub struct Channel {
     lock: Lock,
     flight: Option<Flight>,
     retry: Retry,
-    calls: HashMap<CallId, CallKind>,
+    calls: BTreeMap<CallId, CallKind>,
     next_call: CallId,
     dirty: bool,
     dispute: dispute::Volatile,
@@ -93,13 +93,13 @@ impl Channel {
             peer_key,
             ours: Conditionals::from_conditions(ours).map_err(|_| LoadError::Conditions)?,
             theirs: Conditionals::from_conditions(theirs).map_err(|_| LoadError::Conditions)?,
-            legs: HashMap::new(),
+            legs: BTreeMap::new(),
             todo: VecDeque::new(),
             timers: BTreeSet::new(),
             lock: Lock::default(),
             flight: None,
             retry: Retry::after_load(),
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             next_call: 1,
             dirty: false,
             dispute: Default::default(),
@@ -209,7 +209,9 @@ impl Channel {
     /// When [`Event::Tick`] is due, in milliseconds of unix time.
     pub fn next_wake(&self) -> Option<u64> {
         let timer = self.timers.first().map(|t| t.0);
-        let retry = (self.row.pending.is_some() && self.flight.is_none() && self.may_propose()).then_some(self.retry.at);
+        // While the lock is not free its own wake leads on.
+        let waits = self.row.pending.is_some() && self.flight.is_none() && self.may_propose() && self.lock.is_free();
+        let retry = waits.then_some(self.retry.at);
         [timer, retry, self.lock.next_wake(), self.dispute_wake(), self.close_wake()].into_iter().flatten().min()
     }
 

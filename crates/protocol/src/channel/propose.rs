@@ -301,14 +301,19 @@ impl Channel {
         self.drive_lock(env, out);
     }
 
-    /// Looks for evidence in a state of the peer: its valid signature over a copy that is a body we signed at the pending seqno
-    /// (design 4.6). Resolves the pending proposal and says whether it did.
+    /// Looks for evidence in a state of the peer that was not verified yet.
     pub(super) fn take_evidence(&mut self, env: &Env<'_>, state: &SignedState, out: &mut Step) -> bool {
-        let Some(copy) = state.state.counterparty else { return false };
-        let Some(agreed) = self.pending_body(&copy) else { return false };
-        if state.state.channel_id != self.row.config.channel_id || !state.verify(&self.peer_key) {
-            return false;
-        }
+        let copied = state.state.counterparty.is_some_and(|copy| self.pending_body(&copy).is_some());
+        copied
+            && state.state.channel_id == self.row.config.channel_id
+            && state.verify(&self.peer_key)
+            && self.take_verified_evidence(env, state, out)
+    }
+
+    /// Looks for evidence in a state of this channel that the peer signed: a copy that is a body we signed at the pending seqno (design 4.6).
+    /// Resolves the pending proposal and says whether it did.
+    pub(super) fn take_verified_evidence(&mut self, env: &Env<'_>, state: &SignedState, out: &mut Step) -> bool {
+        let Some(agreed) = state.state.counterparty.and_then(|copy| self.pending_body(&copy)) else { return false };
         self.end_attempt(env, out);
         if state.state.body == self.row.their {
             self.keep_signature(state, out);
@@ -364,6 +369,7 @@ impl Channel {
             }
         }
         self.row.our = body;
+        self.row.void = Some(pending.first.body).filter(|void| void.sent > body.sent);
         self.dirty = true;
         debug_assert_eq!(self.ours.root_hash(), self.row.our.conditionals);
         match agreed {
@@ -378,7 +384,7 @@ impl Channel {
         match &self.row.pending {
             Some(pending) if pending.increment && pending.first.body.sent == self.row.our.sent => self.increment_body(),
             Some(pending) => pending.first.body,
-            None => self.row.our,
+            None => self.row.void.unwrap_or(self.row.our),
         }
     }
 

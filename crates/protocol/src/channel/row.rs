@@ -48,6 +48,8 @@ pub struct ChannelRow {
     pub their_signed: Option<SignedState>,
     /// Our proposal without evidence yet.
     pub pending: Option<Pending>,
+    /// Our void body at the seqno of `our`, when it pays more: a peer that lied about storing it could challenge with it (payments 7.6.4).
+    pub void: Option<Body>,
     /// An increment to propose, and whether to ask for one in return.
     pub increment: Option<bool>,
     /// Withdrawal targets signed but not on the chain yet: ours, theirs (payments 6.1). Nano.
@@ -62,6 +64,9 @@ pub struct ChannelRow {
     pub close: Option<CloseToSign>,
     /// Why it is to be closed alone, when it is.
     pub force: Option<String>,
+    /// First top-ups, each behind an order to initialise, whose end was not seen yet. Together they would open a contract anew that was
+    /// closed meanwhile (design 4.11).
+    pub deploys: Vec<String>,
     /// Counts repeated orders, so that each has an id of its own.
     pub order_round: u32,
     /// The closing order that was placed last in this round.

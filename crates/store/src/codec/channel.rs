@@ -126,6 +126,8 @@ pub(crate) fn channel_from_row(row: &Row) -> Result<ChannelRow, Error> {
         close_wanted: closing.wanted,
         close: closing.together,
         force: closing.force,
+        void: closing.void,
+        deploys: closing.deploys,
         order_round: closing.order_round,
         ordered: closing.ordered,
         settled: closing.settled,
@@ -133,13 +135,15 @@ pub(crate) fn channel_from_row(row: &Row) -> Result<ChannelRow, Error> {
     })
 }
 
-/// What a channel has only while it is being closed.
+/// What a channel has only while it is being opened or closed, or after a refused payment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Closing {
     quarantine: Option<Quarantined>,
     wanted: bool,
     together: Option<CloseToSign>,
     force: Option<String>,
+    void: Option<Body>,
+    deploys: Vec<String>,
     order_round: u32,
     ordered: Option<String>,
     settled: Vec<u32>,
@@ -153,6 +157,8 @@ impl Closing {
             wanted: row.close_wanted,
             together: row.close.clone(),
             force: row.force.clone(),
+            void: row.void,
+            deploys: row.deploys.clone(),
             order_round: row.order_round,
             ordered: row.ordered.clone(),
             settled: row.settled.clone(),
@@ -182,6 +188,8 @@ impl Blob for Closing {
             w.u64(c.seqnos.b);
         });
         blob::put_option(w, self.force.as_ref(), |w, text| blob::put_text(w, text));
+        blob::put_option(w, self.void.as_ref(), blob::put_body);
+        blob::put_vec(w, &self.deploys, |w, text| blob::put_text(w, text));
         w.u32(self.order_round);
         blob::put_option(w, self.ordered.as_ref(), |w, text| blob::put_text(w, text));
         blob::put_vec(w, &self.settled, |w, index| w.u32(*index));
@@ -209,6 +217,8 @@ impl Blob for Closing {
                 })
             })?,
             force: blob::take_option(r, "force", |r| blob::take_text(r, "force"))?,
+            void: blob::take_option(r, "void", blob::take_body)?,
+            deploys: blob::take_vec(r, "deploys", |r| blob::take_text(r, "deploys"))?,
             order_round: r.u32("order_round")?,
             ordered: blob::take_option(r, "ordered", |r| blob::take_text(r, "ordered"))?,
             settled: blob::take_vec(r, "settled", |r| r.u32("index"))?,
