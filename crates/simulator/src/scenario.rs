@@ -18,6 +18,7 @@
 //! mute B A / unmute B A      answers from B to A are lost
 //! deaf B A / undeaf B A      queries from A do not reach B
 //! session A B 10             down for seconds
+//! topup A B 5              A deposits in its channel with B
 //! close A B / force A B      A closes its channel with B together with it, or alone
 //! expect paid p1 1.5         or: failed p1, opened p2, pending p2
 //! expect balance A B 18.5    what A can spend in its channel with B
@@ -119,6 +120,12 @@ impl Script {
                 let (a, b) = (self.node(a)?, self.node(b)?);
                 let channel = self.channel(a, b)?;
                 self.world.order_task(a, channel, Task::CloseChannel { force: words[0] == "force" });
+                Ok(())
+            }
+            ["topup", a, b, amount] => {
+                let (a, b) = (self.node(a)?, self.node(b)?);
+                let channel = self.channel(a, b)?;
+                self.world.top_up(a, channel, coins(amount)?);
                 Ok(())
             }
             ["expect", ref rest @ ..] => self.expect(rest),

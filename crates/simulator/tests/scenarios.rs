@@ -7,7 +7,7 @@ fn scenarios_go_as_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let mut names: Vec<_> = fs::read_dir(folder).expect("the folder is there").map(|f| f.expect("a file").path()).collect();
     names.sort();
-    assert!(names.len() >= 7);
+    assert!(names.len() >= 10);
     for path in names {
         let text = fs::read_to_string(&path).expect("a text file");
         if let Err(error) = simulator::run_scenario(&text) {
