@@ -110,11 +110,11 @@ impl IndexerService for Api {
 
     async fn get_chain_time(&self, _: Request<GetChainTimeRequest>) -> Result<Response<GetChainTimeResponse>, Status> {
         let view = self.view();
-        let head = view.head.ok_or_else(|| Error::new(ErrorCode::ChainBehind))?;
+        let (Some(head), Some(offset)) = (view.head, view.offset) else { return Err(Error::new(ErrorCode::ChainBehind).into()) };
         Ok(Response::new(GetChainTimeResponse {
             master_seqno: head.id.seqno,
             head_unix: head.time,
-            protocol_offset_ms: view.offset.saturating_mul(1000),
+            protocol_offset_ms: offset.saturating_mul(1000),
         }))
     }
 }

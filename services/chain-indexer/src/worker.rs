@@ -28,7 +28,7 @@ const WAIT: Duration = Duration::from_millis(500);
 const STALL: Duration = Duration::from_secs(10);
 /// Time between two attempts after an error, and between two looks of an indexer that stands by.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Differences to the wall clock up to this are only the age of a block, seconds.
+/// Differences up to this are only the age of a block, seconds.
 const CLOCK_NOISE: i64 = 5;
 
 /// What the worker knows, for the API.
@@ -40,8 +40,8 @@ pub struct View {
     pub wallet: Option<crate::wallet_view::WalletView>,
     /// Wallet messages under way.
     pub pending: u32,
-    /// What protocol time adds to wall time, seconds.
-    pub offset: i64,
+    /// What protocol time adds to wall time, seconds; unknown until a fresh block was seen.
+    pub offset: Option<i64>,
 }
 
 /// See [`crate::run`].
@@ -169,15 +169,21 @@ impl Worker {
         self.metrics.balance.set(i64::try_from(report.wallet.balance).unwrap_or(i64::MAX));
         self.view.send_modify(|view| {
             let fresh = view.head.as_ref().is_some_and(|old| old.id.seqno < head.id.seqno);
-            if self.settable_clock && fresh {
-                let offset = i64::from(head.time) - wall_clock();
-                view.offset = if offset.abs() <= CLOCK_NOISE { 0 } else { offset };
+            if !self.settable_clock {
+                view.offset = Some(0);
+            } else if fresh {
+                view.offset = Some(follow_clock(view.offset.unwrap_or(0), i64::from(head.time) - wall_clock()));
             }
             view.head = Some(head);
             view.wallet = Some(report.wallet);
             view.pending = report.pending;
         });
     }
+}
+
+/// The offset that stays, or that the clock was set to.
+fn follow_clock(known: i64, seen: i64) -> i64 {
+    if (seen - known).abs() <= CLOCK_NOISE { known } else { seen }
 }
 
 async fn pause(stop: &CancellationToken) {
@@ -190,4 +196,17 @@ async fn pause(stop: &CancellationToken) {
 /// Unix seconds.
 fn wall_clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_a_block_does_not_move_the_clock() {
+        assert_eq!(follow_clock(0, -CLOCK_NOISE), 0);
+        assert_eq!(follow_clock(0, 86_399), 86_399);
+        assert_eq!(follow_clock(86_399, 86_400), 86_399);
+        assert_eq!(follow_clock(86_399, 90_000), 90_000);
+    }
 }

@@ -31,7 +31,7 @@ pub struct Config {
     pub gateways: Vec<ClientConfig>,
     /// The planner; without it only neighbours can be paid, and chains that are given whole.
     pub planner: Option<ClientConfig>,
-    /// The indexer: wallet balance for the API.
+    /// The indexer: wallet balance for the API, and the clock when it is settable.
     pub indexer: Option<ClientConfig>,
     /// The chain's global id: -239 is the main network. The wallet's address depends on it.
     #[serde(default = "global_id")]
@@ -39,9 +39,9 @@ pub struct Config {
     /// Terms for TON.
     #[serde(default)]
     pub ton: TonConfig,
-    /// Protocol time ahead of wall time, in seconds: for an embedded chain whose clock is set. Leave it 0 otherwise.
+    /// Whether the chain's clock may be set (an embedded chain): protocol time then follows the blocks. Leave it false otherwise.
     #[serde(default)]
-    pub protocol_time_offset_seconds: i64,
+    pub settable_clock: bool,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,

@@ -24,7 +24,7 @@ mod tasks;
 use std::sync::{Arc, Mutex};
 
 use contract::CodeKind;
-use rpc::{Connection, Health, InProcessListener, Metrics, Server};
+use rpc::{Connection, Health, InProcessListener, Metrics, Server, config::ConfigError};
 use signer::{KeySource, Keys, LocalSigner, Signer, StartState};
 use store::{Committer, Database, engine::Started};
 use tokio::sync::{Notify, watch};
@@ -50,7 +50,7 @@ pub struct Wiring {
 
 impl Wiring {
     /// Connections as configured.
-    pub fn from_config(config: &Config) -> Result<Self, rpc::config::ConfigError> {
+    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
         let gateways =
             config.gateways.iter().enumerate().map(|(i, g)| g.connect(&format!("gateways[{i}]"))).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -83,13 +83,12 @@ pub async fn run(
         anyhow::bail!("the node is frozen and signs nothing: {reason} (docs/runbooks)");
     }
     database_gate.open();
+    let Some(clock) = clock(&config, &wiring, &health, &stop).await? else { return Ok(()) };
     let committer = Committer::start(&database, config.committers).await?;
     let key = signer.channel_key();
     let wallet = wallet::Wallet::new(&signer.wallet_key(), wallet::wallet_id(config.global_id))?.address().address.0;
     let (incoming, incoming_rx) = watch::channel(None);
     let gateways = gateways::Gateways::start(wiring.gateways, config.engine_id.clone(), key, incoming_rx, &stop);
-    let clock = Clock::default();
-    clock.set_offset_ms(config.protocol_time_offset_seconds.saturating_mul(1000));
     let ctx = Arc::new(Context {
         engine_id: config.engine_id.clone(),
         advertised: config.server.listen.to_string(),
@@ -133,6 +132,19 @@ pub async fn run(
     keeper.await?;
     ownership::leave(&ctx).await;
     Ok(())
+}
+
+/// Protocol time; `None` when stopped before the chain's was known.
+async fn clock(config: &Config, wiring: &Wiring, health: &Health, stop: &CancellationToken) -> anyhow::Result<Option<Clock>> {
+    if !config.settable_clock {
+        return Ok(Some(Clock::default()));
+    }
+    let indexer =
+        wiring.indexer.clone().ok_or_else(|| ConfigError::rule("indexer", "must be set when `settable_clock` is true"))?;
+    let gate = health.gate("clock", "the chain's clock");
+    let clock = Clock::follow(indexer, stop.clone()).await;
+    gate.open();
+    Ok(clock)
 }
 
 /// Compares the start counters of database and state file, and counts this start in both (design 4.10).

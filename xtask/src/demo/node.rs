@@ -74,7 +74,7 @@ impl Plan {
             (
                 "channel-engine",
                 format!(
-                    "engine_id = \"{}-1\"\ndatabase = \"{database}\"\nglobal_id = -3\ngateways = [{}]\nplanner = {}\nindexer = {}\n{}[keystore]\n{keystore}state_file = {:?}\n",
+                    "engine_id = \"{}-1\"\ndatabase = \"{database}\"\nglobal_id = -3\nsettable_clock = true\ngateways = [{}]\nplanner = {}\nindexer = {}\n{}[keystore]\n{keystore}state_file = {:?}\n",
                     self.name,
                     client(gateway),
                     client(planner),
@@ -97,7 +97,7 @@ impl Plan {
             (
                 "chain-indexer",
                 format!(
-                    "indexer_id = \"{}-1\"\ndatabase = \"{database}\"\nglobal_id = -3\nglobal_config = {global_config:?}\nfirst_block = 1\n{}[keystore]\n{keystore}",
+                    "indexer_id = \"{}-1\"\ndatabase = \"{database}\"\nglobal_id = -3\nglobal_config = {global_config:?}\nfirst_block = 1\nsettable_clock = true\n{}[keystore]\n{keystore}",
                     self.name,
                     listen(indexer),
                 ),

@@ -175,7 +175,7 @@ impl Peer {
     fn sleep(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         match self.slots.values().filter_map(|s| s.channel.next_wake()).min() {
             None => futures::future::pending().boxed(),
-            Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(self.ctx.clock.now_ms()))).boxed(),
+            Some(at) => self.ctx.clock.sleep_until(at).boxed(),
         }
     }
 
