@@ -31,10 +31,22 @@ impl Results {
         }
     }
 
-    /// Waits until `enough` of the result, or until `until`. `read` asks the database.
+    /// To be taken before the command is queued, so that no result is missed.
+    pub fn waiter(&self, request_id: &str) -> Waiter {
+        let mut waiting = lock(&self.waiting);
+        waiting.retain(|_, tx| tx.receiver_count() > 0);
+        Waiter(waiting.entry(request_id.into()).or_insert_with(|| watch::channel(None).0).subscribe())
+    }
+}
+
+/// Waits for the result of one command.
+pub struct Waiter(watch::Receiver<Option<Outcome>>);
+
+impl Waiter {
+    /// Waits until `enough` of the result, of which `last` is known, or until `until`. `read` asks the database.
     pub async fn wait<F>(
-        &self,
-        request_id: &str,
+        mut self,
+        mut last: Option<Outcome>,
         until: Instant,
         enough: fn(&Outcome) -> bool,
         read: impl Fn() -> F,
@@ -42,12 +54,7 @@ impl Results {
     where
         F: Future<Output = Option<Outcome>>,
     {
-        let mut rx = {
-            let mut waiting = lock(&self.waiting);
-            waiting.retain(|_, tx| tx.receiver_count() > 0);
-            waiting.entry(request_id.into()).or_insert_with(|| watch::channel(None).0).subscribe()
-        };
-        let mut last = read().await;
+        let rx = &mut self.0;
         loop {
             if last.as_ref().is_some_and(enough) || Instant::now() >= until {
                 return last;

@@ -197,6 +197,45 @@ async fn transfers_pass_the_middle_node_and_every_nano_is_accounted_for() -> any
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_command_needs_no_route_and_no_money() -> anyhow::Result<()> {
+    let mut world = World::start(&["a", "b", "c"]).await?;
+    world.open(0, 1, TON / 2).await?;
+    world.open(1, 2, TON / 2).await?;
+    let mut api = world.nodes[0].api.clone();
+    // After two there is no money for a third, and without a chain and a planner no route.
+    let sent = api.send_transfer(world.send(TON / 5, uuid())).await?.into_inner();
+    assert_eq!(sent.status(), TransferStatus::Paid, "{sent:?}");
+    let first = world.send(TON / 5, uuid());
+    let bare = |request: &SendTransferRequest| SendTransferRequest { chain: vec![], ..request.clone() };
+    let sent = api.send_transfer(first.clone()).await?.into_inner();
+    assert_eq!(api.send_transfer(bare(&first)).await?.into_inner(), sent);
+    let without_waiting = SendTransferRequest { wait: false, ..bare(&first) };
+    assert_eq!(api.send_transfer(without_waiting).await?.into_inner(), sent);
+    let new = SendTransferRequest { request_id: uuid(), ..bare(&first) };
+    assert_eq!(rpc::Error::from(api.send_transfer(new).await.unwrap_err()).code(), rpc::ErrorCode::NoRoute);
+    let other = SendTransferRequest { amount_nano: "1".into(), ..bare(&first) };
+    assert_eq!(rpc::Error::from(api.send_transfer(other).await.unwrap_err()).code(), rpc::ErrorCode::RequestIdReused);
+
+    let open = OpenVirtualRequest {
+        request_id: uuid(),
+        receiver_key: world.nodes[2].key.to_vec(),
+        coin: None,
+        capacity_nano: (TON / 20).to_string(),
+        ttl_seconds: 0,
+        chain: world.chain(&[(1, 1_000_000), (2, 0)]),
+        max_fee_nano: None,
+    };
+    let again = OpenVirtualRequest { chain: vec![], ..open.clone() };
+    let opened = api.open_virtual(open).await?.into_inner();
+    assert_eq!(opened.virtual_seed.len(), 32);
+    let repeated = api.open_virtual(again.clone()).await?.into_inner();
+    assert_eq!(repeated, OpenVirtualResponse { virtual_seed: vec![], ..opened });
+    let other = OpenVirtualRequest { capacity_nano: TON.to_string(), ..again };
+    assert_eq!(rpc::Error::from(api.open_virtual(other).await.unwrap_err()).code(), rpc::ErrorCode::RequestIdReused);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_virtual_channel_is_signed_and_closed_by_its_receiver() -> anyhow::Result<()> {
     let mut world = World::start(&["a", "b", "c"]).await?;
     let ab = world.open(0, 1, 10 * TON).await?;

@@ -18,5 +18,5 @@ pub use prune::{Pruned, REQUESTS_KEPT_DAYS, prune};
 pub use query::{
     ChannelSummary, LegFilter, LegPlace, LegSummary, channel_of, channels, leg_of_request, legs, legs_of, open_channels,
 };
-pub use request::{ContentHash, Submitted, is_known, results, submit};
+pub use request::{ContentHash, Submitted, content_of, results, submit};
 pub use task::{Due, due};

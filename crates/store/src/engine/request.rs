@@ -54,8 +54,9 @@ pub async fn results(client: &impl GenericClient, request_ids: &[&str]) -> Resul
     Ok(results)
 }
 
-/// Whether a command with this id was queued, and is still on record.
-pub async fn is_known(client: &impl GenericClient, request_id: &str) -> Result<bool, Error> {
-    let statement = client.prepare_cached("SELECT FROM engine.request WHERE request_id = $1").await?;
-    Ok(client.query_opt(&statement, &[&request_id]).await?.is_some())
+/// What the command with this id asked for, when it was queued and is still on record.
+pub async fn content_of(client: &impl GenericClient, request_id: &str) -> Result<Option<ContentHash>, Error> {
+    let statement = client.prepare_cached("SELECT content_hash FROM engine.request WHERE request_id = $1").await?;
+    let row = client.query_opt(&statement, &[&request_id]).await?;
+    row.map(|row| codec::bytes(&row, "content_hash")).transpose()
 }

@@ -7,7 +7,7 @@ use rpc::{
 use signer::SecretUse;
 use wire::resolution::{open_state, sealed_state_key};
 
-use super::{Api, unavailable, validate};
+use super::{Api, submit::Command, unavailable, validate};
 
 impl Api {
     pub(super) async fn close_virtual(&self, request: CloseVirtualRequest) -> Result<CloseVirtualResponse, Error> {
@@ -26,6 +26,10 @@ impl Api {
         if !resolution.verify(&key) {
             return Err(invalid("must be signed by the virtual key"));
         }
+        let command = Command::new(request_id, &[b"claim", &key, &resolution.amount.to_le_bytes()]);
+        if self.is_repeated(&command).await? {
+            return Ok(CloseVirtualResponse { r#virtual: Some(self.shown_virtual(&key).await?) });
+        }
         let client = self.ctx.pool.get().await.map_err(unavailable)?;
         let legs = store::engine::legs_of(&client, &key).await.map_err(unavailable)?;
         drop(client);
@@ -36,7 +40,7 @@ impl Api {
             return Err(Error::field(ErrorCode::ResolutionAboveCapacity, "encrypted_state", "must be at most the capacity"));
         }
         let closing = leg.state == LegState::Closing && leg.resolution.as_ref().is_some_and(|r| r.amount < resolution.amount);
-        if leg.state != LegState::Open && !closing && !self.repeats(&request_id).await? {
+        if leg.state != LegState::Open && !closing {
             let rule = "must be for a virtual channel that is open";
             return Err(Error::field(ErrorCode::VirtualNotOpen, "encrypted_state", rule));
         }
@@ -47,13 +51,9 @@ impl Api {
                 "must be for a virtual channel before its deadline",
             ));
         }
-        let task = NewTask { id: format!("command:{request_id}"), channel: found.channel, task: Task::Close { key, resolution } };
-        self.submit(&request_id, &[b"claim", &key, &resolution.amount.to_le_bytes()], task).await?;
+        let task =
+            NewTask { id: format!("command:{}", command.id), channel: found.channel, task: Task::Close { key, resolution } };
+        self.submit(&command, task).await?;
         Ok(CloseVirtualResponse { r#virtual: Some(self.shown_virtual(&key).await?) })
-    }
-
-    async fn repeats(&self, request_id: &str) -> Result<bool, Error> {
-        let client = self.ctx.pool.get().await.map_err(unavailable)?;
-        store::engine::is_known(&client, request_id).await.map_err(unavailable)
     }
 }

@@ -5,7 +5,7 @@ use rpc::{
 };
 use tokio::sync::oneshot;
 
-use super::{Api, unavailable, validate};
+use super::{Api, submit::Command, unavailable, validate};
 use crate::peer::Message;
 
 impl Api {
@@ -17,8 +17,11 @@ impl Api {
         if peer == self.ctx.key {
             return Err(Error::field(ErrorCode::InvalidKey, "peer_key", "must not be this node's own key"));
         }
-        let address = match self.opened_before(&request_id, &peer).await? {
+        let command = Command::new(request_id, &[b"open-channel", &peer, &amount.to_le_bytes()]);
+        let repeated = self.is_repeated(&command).await?;
+        let address = match self.opened_before(&command.id, &peer).await? {
             Some(address) => address,
+            None if repeated => return Err(Error::with_message(ErrorCode::Unavailable, "the first top-up is under way")),
             None => {
                 let mailbox = self.ctx.peer(&peer).ok_or_else(|| Error::new(ErrorCode::NotOwner))?;
                 let (tx, rx) = oneshot::channel();
@@ -26,7 +29,9 @@ impl Api {
                 rx.await.map_err(|_| Error::new(ErrorCode::NotOwner))??
             }
         };
-        self.top_up_once(&request_id, &address, amount).await?;
+        if !repeated {
+            self.queue_top_up(&command, address, amount).await?;
+        }
         Ok(OpenChannelResponse { channel: Some(self.shown(&address).await?) })
     }
 
@@ -45,10 +50,9 @@ impl Api {
     }
 
     /// The order's id comes from the request: repeating the command does not pay twice.
-    pub(super) async fn top_up_once(&self, request_id: &str, address: &Address, amount: u128) -> Result<(), Error> {
-        let order = format!("topup:{request_id}");
-        let task = NewTask { id: format!("command:{request_id}"), channel: *address, task: Task::TopUp { order, amount } };
-        self.submit(request_id, &[b"topup", address, &amount.to_le_bytes()], task).await?;
-        Ok(())
+    pub(super) async fn queue_top_up(&self, command: &Command, channel: Address, amount: u128) -> Result<(), Error> {
+        let order = format!("topup:{}", command.id);
+        let task = NewTask { id: format!("command:{}", command.id), channel, task: Task::TopUp { order, amount } };
+        self.submit(command, task).await.map(drop)
     }
 }

@@ -3,14 +3,24 @@ use rpc::{
     Error, ErrorCode,
     engine::v1::{OpenVirtualRequest, OpenVirtualResponse},
 };
-use store::engine::LegSummary;
+use wire::Condition;
+use zeroize::Zeroizing;
 
 use super::{
     Api,
     route::{Route, Wanted},
+    submit::Command,
     unavailable, validate,
 };
 use crate::payment;
+
+/// A payment that was just begun.
+pub(super) struct Begun {
+    /// The virtual private key.
+    seed: Zeroizing<[u8; 32]>,
+    /// What we promise on the first hop.
+    pub condition: Condition,
+}
 
 impl Api {
     pub(super) async fn open_virtual(&self, request: OpenVirtualRequest) -> Result<OpenVirtualResponse, Error> {
@@ -23,49 +33,55 @@ impl Api {
             chain: &request.chain,
             max_fee: request.max_fee_nano.as_deref().map(|fee| validate::nano("max_fee_nano", fee)).transpose()?,
         };
-        let seed = match self.begun(&request_id).await? {
-            Some(_) => None,
-            None => Some(self.begin(&request_id, b"open", &wanted, false).await?),
+        let command = wanted.command(request_id, b"open");
+        let waiter = self.ctx.results.waiter(&command.id);
+        let begun = self.begin_once(&command, &wanted, false).await?;
+        let result = self.wait(waiter, begun.is_some(), &command.id, |_| true).await;
+        let condition = match (&begun, &result) {
+            (_, Some(RequestResult::Failed { reason })) => return Err(Error::with_message(ErrorCode::PeerRefused, reason)),
+            (Some(begun), Some(_)) => begun.condition,
+            _ => self.condition(&command.id).await?.ok_or_else(|| Error::new(ErrorCode::Timeout))?,
         };
-        let result = self.wait(&request_id, |_| true).await;
-        if let Some(RequestResult::Failed { reason }) = result {
-            return Err(Error::with_message(ErrorCode::PeerRefused, reason));
-        }
-        let leg = self.begun(&request_id).await?.ok_or_else(|| Error::new(ErrorCode::Timeout))?.leg;
         Ok(OpenVirtualResponse {
-            virtual_key: leg.key().to_vec(),
-            virtual_seed: seed.map_or_else(Vec::new, |seed| seed.to_vec()),
-            deadline_unix: leg.condition.deadline.into(),
-            fee_nano: leg.condition.fee.to_string(),
+            virtual_key: condition.key.to_vec(),
+            virtual_seed: begun.map_or_else(Vec::new, |begun| begun.seed.to_vec()),
+            deadline_unix: condition.deadline.into(),
+            fee_nano: condition.fee.to_string(),
         })
     }
 
-    /// The leg that a command with this id began before.
-    pub(super) async fn begun(&self, request_id: &str) -> Result<Option<LegSummary>, Error> {
+    /// The first condition of the payment that a command began.
+    pub(super) async fn condition(&self, request_id: &str) -> Result<Option<Condition>, Error> {
         let client = self.ctx.pool.get().await.map_err(unavailable)?;
-        store::engine::leg_of_request(&client, request_id).await.map_err(unavailable)
+        let leg = store::engine::leg_of_request(&client, request_id).await.map_err(unavailable)?;
+        Ok(leg.map(|leg| leg.leg.condition))
     }
 
-    /// Finds a chain, makes keys and instructions, queues the first leg. Returns the virtual private key.
-    pub(super) async fn begin(
+    /// Begins a payment; nothing when the command is a repeated one.
+    pub(super) async fn begin_once(
         &self,
-        request_id: &str,
-        kind: &[u8],
+        command: &Command,
         wanted: &Wanted<'_>,
         auto_close: bool,
-    ) -> Result<zeroize::Zeroizing<[u8; 32]>, Error> {
+    ) -> Result<Option<Begun>, Error> {
+        if self.is_repeated(command).await? {
+            return Ok(None);
+        }
+        self.begin(command, wanted, auto_close).await
+    }
+
+    /// Finds a chain, makes keys and instructions, queues the first leg.
+    async fn begin(&self, command: &Command, wanted: &Wanted<'_>, auto_close: bool) -> Result<Option<Begun>, Error> {
         let Route { hops, channel } = self.route(wanted).await?;
         let internal = |error: payment::PaymentError| Error::with_message(ErrorCode::Internal, error);
         let made = payment::make(&*self.ctx.signer, &self.ctx.key, &hops, auto_close).await.map_err(internal)?;
         let sealing = self.ctx.signer.sealing_key().await.map_err(unavailable)?;
         let sealed =
             sealing.seal(&made.condition.key, &made.seed).map_err(|error| Error::with_message(ErrorCode::Internal, error))?;
-        let origin = Origin::Sender { request_id: request_id.into(), sealed };
+        let origin = Origin::Sender { request_id: command.id.clone(), sealed };
+        let condition = made.condition;
         let open = OpenLeg { condition: made.condition, action: made.action, origin };
-        let task = NewTask { id: format!("command:{request_id}"), channel, task: Task::Open(Box::new(open)) };
-        // Not the chain and its fees: a repeated command is the same however the network has changed meanwhile.
-        let content = [kind, &wanted.receiver, &wanted.amount.to_le_bytes(), &wanted.ttl.to_le_bytes()];
-        self.submit(request_id, &content, task).await?;
-        Ok(made.seed)
+        let task = NewTask { id: format!("command:{}", command.id), channel, task: Task::Open(Box::new(open)) };
+        Ok(self.submit(command, task).await?.then_some(Begun { seed: made.seed, condition }))
     }
 }

@@ -10,7 +10,7 @@ use rpc::{
     planner::v1::FindRouteRequest,
 };
 
-use super::{Api, validate};
+use super::{Api, submit::Command, validate};
 
 /// A priced chain and the channel of its first hop.
 pub struct Route {
@@ -32,6 +32,13 @@ pub struct Wanted<'a> {
     pub chain: &'a [ChainHop],
     /// The most to pay in fees, nano.
     pub max_fee: Option<u128>,
+}
+
+impl Wanted<'_> {
+    /// What makes two payments the same. Not the chain and its fees: a repeated command is the same however the network has changed meanwhile.
+    pub fn command(&self, request_id: String, kind: &[u8]) -> Command {
+        Command::new(request_id, &[kind, &self.receiver, &self.amount.to_le_bytes(), &self.ttl.to_le_bytes()])
+    }
 }
 
 impl Api {

@@ -4,7 +4,7 @@ use rpc::{
     engine::v1::{SendTransferRequest, SendTransferResponse, TransferStatus},
 };
 
-use super::{Api, route::Wanted, unavailable, validate};
+use super::{Api, route::Wanted, validate};
 
 impl Api {
     pub(super) async fn send_transfer(&self, request: SendTransferRequest) -> Result<SendTransferResponse, Error> {
@@ -17,21 +17,24 @@ impl Api {
             chain: &request.chain,
             max_fee: request.max_fee_nano.as_deref().map(|fee| validate::nano("max_fee_nano", fee)).transpose()?,
         };
-        // The same id never pays twice: the queue refuses the second task, and tells what the first one came to.
-        self.begin(&request_id, b"send", &wanted, true).await?;
+        let command = wanted.command(request_id, b"send");
+        let waiter = self.ctx.results.waiter(&command.id);
+        let begun = self.begin_once(&command, &wanted, true).await?;
         let result = if request.wait {
-            self.wait(&request_id, |r| !matches!(r, RequestResult::Opened)).await
+            self.wait(waiter, begun.is_some(), &command.id, |r| !matches!(r, RequestResult::Opened)).await
         } else {
-            let client = self.ctx.pool.get().await.map_err(unavailable)?;
-            let results = store::engine::results(&client, &[&request_id]).await.map_err(unavailable)?;
-            results.into_iter().next().map(|(_, result)| result)
+            self.result(&command.id).await?
         };
         let (status, failure) = match result {
             None | Some(RequestResult::Opened) => (TransferStatus::Pending, String::new()),
             Some(RequestResult::Paid { .. }) => (TransferStatus::Paid, String::new()),
             Some(RequestResult::Failed { reason }) => (TransferStatus::Failed, reason),
         };
-        let condition = self.begun(&request_id).await?.map(|l| l.leg.condition);
+        let condition = match begun {
+            // A payment that failed at once has no leg.
+            Some(begun) if status != TransferStatus::Failed => Some(begun.condition),
+            _ => self.condition(&command.id).await?,
+        };
         Ok(SendTransferResponse {
             virtual_key: condition.map_or_else(Vec::new, |c| c.key.to_vec()),
             status: status.into(),

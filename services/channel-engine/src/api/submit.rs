@@ -5,47 +5,77 @@ use std::time::{Duration, Instant};
 use protocol::{NewTask, RequestResult};
 use rpc::{Error, ErrorCode};
 use sha2::{Digest, Sha256};
-use store::engine::Submitted;
+use store::engine::{ContentHash, Submitted};
 
 use super::{Api, unavailable};
+use crate::results::Waiter;
 
 /// How long a call waits for its result when the caller set no deadline.
-pub const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(60);
 
-impl Api {
-    /// Queues the task of a command. `content` is what makes two commands the same. A repeated id is told the result so far.
-    pub(super) async fn submit(
-        &self,
-        request_id: &str,
-        content: &[&[u8]],
-        task: NewTask,
-    ) -> Result<Option<RequestResult>, Error> {
+/// A command under its caller's id.
+pub struct Command {
+    /// The id.
+    pub id: String,
+    content: ContentHash,
+}
+
+impl Command {
+    /// `content` is what makes two commands the same.
+    pub fn new(id: String, content: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in content {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
+        Self { id, content: hash.finalize().into() }
+    }
+
+    fn check(&self, known: bool) -> Result<(), Error> {
+        if known { Ok(()) } else { Err(Error::field(ErrorCode::RequestIdReused, "request_id", "was used with other content")) }
+    }
+}
+
+impl Api {
+    /// Whether the command was given before. Asked before anything else: a repeated command needs no route, no balance and no open channel.
+    pub(super) async fn is_repeated(&self, command: &Command) -> Result<bool, Error> {
         let client = self.ctx.pool.get().await.map_err(unavailable)?;
-        let submitted =
-            store::engine::submit(&client, request_id, &hash.finalize().into(), &task, 0).await.map_err(unavailable)?;
+        let known = store::engine::content_of(&client, &command.id).await.map_err(unavailable)?;
+        known.map(|content| command.check(content == command.content)).transpose().map(|known| known.is_some())
+    }
+
+    /// Queues the task of a command. `false` when the same command came first by another call meanwhile: this task is none.
+    pub(super) async fn submit(&self, command: &Command, task: NewTask) -> Result<bool, Error> {
+        let client = self.ctx.pool.get().await.map_err(unavailable)?;
+        let submitted = store::engine::submit(&client, &command.id, &command.content, &task, 0).await.map_err(unavailable)?;
         drop(client);
         match submitted {
             Submitted::Queued => {
                 self.ctx.hand_over(vec![task]);
-                Ok(None)
+                Ok(true)
             }
-            Submitted::Known(result) => Ok(result),
-            Submitted::Conflict => Err(Error::field(ErrorCode::RequestIdReused, "request_id", "was used with other content")),
+            Submitted::Known(_) => Ok(false),
+            Submitted::Conflict => command.check(false).map(|()| false),
         }
     }
 
-    /// Waits for a result that satisfies `enough`.
-    pub(super) async fn wait(&self, request_id: &str, enough: fn(&RequestResult) -> bool) -> Option<RequestResult> {
-        let read = || async {
-            let client = self.ctx.pool.get().await.ok()?;
-            let results = store::engine::results(&client, &[request_id]).await.ok()?;
-            results.into_iter().next().map(|(_, result)| result)
-        };
-        self.ctx.results.wait(request_id, Instant::now() + WAIT, enough, read).await
+    /// Waits for a result that satisfies `enough`. A command that was just given (`fresh`) has none in the database yet.
+    pub(super) async fn wait(
+        &self,
+        waiter: Waiter,
+        fresh: bool,
+        request_id: &str,
+        enough: fn(&RequestResult) -> bool,
+    ) -> Option<RequestResult> {
+        let read = || async { self.result(request_id).await.ok().flatten() };
+        let known = if fresh { None } else { read().await };
+        waiter.wait(known, Instant::now() + WAIT, enough, read).await
+    }
+
+    /// The result so far.
+    pub(super) async fn result(&self, request_id: &str) -> Result<Option<RequestResult>, Error> {
+        let client = self.ctx.pool.get().await.map_err(unavailable)?;
+        let results = store::engine::results(&client, &[request_id]).await.map_err(unavailable)?;
+        Ok(results.into_iter().next().map(|(_, result)| result))
     }
 }
