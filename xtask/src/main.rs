@@ -1,5 +1,6 @@
 //! The commands of this repository, run as `cargo xtask <command>`.
 
+mod build;
 mod contracts;
 mod demo;
 mod test;

@@ -8,8 +8,8 @@ use liteapi::ServerAddress;
 use serde_json::{Value, json};
 use tycho_types::models::BlockId;
 
-/// Builds the file. `dht_nodes` are `dht.node` objects as the caller made them.
-pub fn global_config(servers: &[ServerAddress], zero_state: &BlockId, dht_nodes: &[Value]) -> Value {
+/// Builds the file. `dht` is its section of that name.
+pub fn global_config(servers: &[ServerAddress], zero_state: &BlockId, dht: Value) -> Value {
     let zero = json!({
         "workchain": zero_state.shard.workchain(),
         "shard": zero_state.shard.prefix() as i64,
@@ -19,12 +19,7 @@ pub fn global_config(servers: &[ServerAddress], zero_state: &BlockId, dht_nodes:
     });
     json!({
         "@type": "config.global",
-        "dht": {
-            "@type": "dht.config.global",
-            "k": 6,
-            "a": 3,
-            "static_nodes": { "@type": "dht.nodes", "nodes": dht_nodes },
-        },
+        "dht": dht,
         "liteservers": servers.iter().map(lite_server).collect::<Vec<_>>(),
         "validator": { "@type": "validator.config.global", "zero_state": zero, "init_block": zero },
     })

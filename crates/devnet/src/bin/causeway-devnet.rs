@@ -1,7 +1,8 @@
 //! `causeway-devnet`: an embedded TON chain as a process of its own.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use adnl::keys::PrivateKey;
 use anyhow::{Context, Result, bail};
@@ -28,9 +29,9 @@ struct Options {
     /// Milliseconds between blocks; 0 seals blocks only when the control interface is told to.
     #[arg(long, env = "CAUSEWAY_DEVNET_BLOCK_INTERVAL_MS", default_value_t = 400)]
     block_interval_ms: u64,
-    /// A JSON file with an array of `dht.node` objects for the global config file.
-    #[arg(long, env = "CAUSEWAY_DEVNET_DHT_NODES")]
-    dht_nodes: Option<PathBuf>,
+    /// UDP port of the network's DHT node, which payment nodes find each other with; 0 takes a free port.
+    #[arg(long, env = "CAUSEWAY_DEVNET_DHT_PORT", default_value_t = 0)]
+    dht_port: u16,
 }
 
 #[tokio::main]
@@ -50,7 +51,8 @@ async fn main() -> Result<()> {
         block_interval: (interval > 0).then(|| Duration::from_millis(interval)),
     };
     let mut served = serve(devnet.clone(), serve_options).await.context("binding the ports")?;
-    let config = write_global_config(&options, &devnet, &served)?;
+    let dht = start_dht(&options).await.context("--dht-port")?;
+    let config = write_global_config(&options, &devnet, &served, &dht)?;
     println!("{}", ready_line(&served, &config));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
@@ -69,12 +71,26 @@ fn ready_line(served: &Served, config: &Path) -> Value {
     })
 }
 
-fn write_global_config(options: &Options, devnet: &Devnet, served: &Served) -> Result<PathBuf> {
-    let dht_nodes: Vec<Value> = match &options.dht_nodes {
-        Some(path) => serde_json::from_slice(&std::fs::read(path).context("--dht-nodes")?).context("--dht-nodes")?,
-        None => Vec::new(),
-    };
-    let config = global_config(&served.lite_servers, &devnet.read(|l| *l.zero_state()), &dht_nodes);
+/// A DHT of one node. What it keeps is gone when it ends: whoever published publishes again within the hour.
+async fn start_dht(options: &Options) -> Result<dht::Node> {
+    let key = key_file(&options.data_dir.join("dht.key"))?;
+    let now = u32::try_from(UNIX_EPOCH.elapsed()?.as_secs())?;
+    let listen = SocketAddr::from(([127, 0, 0, 1], options.dht_port));
+    let config = adnl::Config { key: key.clone(), epoch: now, listen, advertise: None };
+    let (endpoint, incoming) = adnl::Endpoint::bind(config, drop).await?;
+    let SocketAddr::V4(address) = endpoint.local_addr() else { bail!("not bound to IPv4") };
+    let node = dht::Node::present(&key, address, now);
+    let server = dht::Server::new(node.clone(), []);
+    tokio::spawn(async move {
+        server.run(incoming.queries).await;
+        endpoint.close().await;
+    });
+    Ok(node)
+}
+
+fn write_global_config(options: &Options, devnet: &Devnet, served: &Served, dht: &dht::Node) -> Result<PathBuf> {
+    let dht = dht::dht_section(std::slice::from_ref(dht));
+    let config = global_config(&served.lite_servers, &devnet.read(|l| *l.zero_state()), dht);
     let path = options.data_dir.join("global.config.json");
     let partial = path.with_extension("partial");
     std::fs::write(&partial, serde_json::to_vec_pretty(&config)?)?;
@@ -84,17 +100,17 @@ fn write_global_config(options: &Options, devnet: &Devnet, served: &Served) -> R
 
 /// The keys of the first start, and more if more servers are wanted.
 fn lite_server_keys(data_dir: &Path, count: usize) -> Result<Vec<PrivateKey>> {
-    (0..count)
-        .map(|index| {
-            let path = data_dir.join(format!("lite-server-{index}.key"));
-            if let Ok(text) = std::fs::read_to_string(&path) {
-                let mut seed = [0; 32];
-                hex::decode_to_slice(text.trim(), &mut seed).with_context(|| format!("{}", path.display()))?;
-                return Ok(PrivateKey::from_seed(&seed));
-            }
-            let key = PrivateKey::generate();
-            std::fs::write(&path, hex::encode(key.to_seed()))?;
-            Ok(key)
-        })
-        .collect()
+    (0..count).map(|index| key_file(&data_dir.join(format!("lite-server-{index}.key")))).collect()
+}
+
+/// Reads the key, or makes one and the file.
+fn key_file(path: &Path) -> Result<PrivateKey> {
+    if let Ok(text) = std::fs::read_to_string(path) {
+        let mut seed = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut seed).with_context(|| format!("{}", path.display()))?;
+        return Ok(PrivateKey::from_seed(&seed));
+    }
+    let key = PrivateKey::generate();
+    std::fs::write(path, hex::encode(key.to_seed()))?;
+    Ok(key)
 }

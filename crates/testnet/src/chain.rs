@@ -4,28 +4,39 @@ use std::{
     fs::File,
     io::{Read, Write},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use serde_json::Value;
 use testkit::{Process, wait_for};
 
-/// A running devnet.
+/// A running chain.
+#[derive(Debug)]
 pub struct Chain {
     _process: Process,
     control: String,
-    /// Where its global config lies.
-    pub global_config: String,
+    global_config: PathBuf,
+}
+
+/// What the chain holds and has taken in all, nano.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Made by the faucet and at the beginning.
+    pub minted: u128,
+    /// On all accounts, and in messages under way.
+    pub held: u128,
+    /// Taken as fees, or sent to nowhere.
+    pub fees: u128,
 }
 
 impl Chain {
-    pub async fn start(binary: &Path, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn start(binaries: &Path, folder: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let out = folder.join("ready.json");
-        let mut command = Command::new(binary);
+        let mut command = Command::new(binaries.join("causeway-devnet"));
         command.arg("--data-dir").arg(folder).stdout(File::create(&out)?).stderr(File::create(folder.join("devnet.log"))?);
         let process = Process::spawn("devnet", &mut command)?;
         let ready = wait_for("the chain", Duration::from_secs(30), async || {
@@ -33,7 +44,12 @@ impl Chain {
         })
         .await?;
         let text = |field: &str| ready[field].as_str().map(str::to_owned).with_context(|| format!("devnet: no {field}"));
-        Ok(Self { _process: process, control: text("control")?, global_config: text("global_config")? })
+        Ok(Self { _process: process, control: text("control")?, global_config: text("global_config")?.into() })
+    }
+
+    /// The network's configuration file: lite servers and DHT.
+    pub fn global_config(&self) -> &Path {
+        &self.global_config
     }
 
     /// Puts coins on an address.
@@ -42,9 +58,22 @@ impl Chain {
         self.request("POST", "/faucet", &body.to_string()).map(drop)
     }
 
-    /// Totals, for the conservation row.
-    pub fn status(&self) -> anyhow::Result<Value> {
-        self.request("GET", "/status", "")
+    /// Lets time pass for the chain, and so for the nodes' protocol time.
+    pub fn advance(&self, seconds: u64) -> anyhow::Result<()> {
+        self.request("POST", "/time", &serde_json::json!({ "advance": seconds }).to_string()).map(drop)
+    }
+
+    /// Everything on the chain.
+    pub fn totals(&self) -> anyhow::Result<Totals> {
+        let status = self.request("GET", "/status", "")?;
+        let number = |field: &str| -> anyhow::Result<u128> {
+            status[field].as_str().and_then(|text| text.parse().ok()).with_context(|| format!("devnet: {field} of {status}"))
+        };
+        Ok(Totals {
+            minted: number("minted")?,
+            held: number("balances")? + number("in_transit")?,
+            fees: number("storage_fees")? + number("gas_fees")? + number("forward_fees")? + number("burnt")?,
+        })
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> anyhow::Result<Value> {

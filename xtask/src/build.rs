@@ -1,0 +1,19 @@
+//! Building what a network runs on.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::ensure;
+
+/// Builds the services' binaries, the chain and the CLI; their folder.
+pub fn services(debug: bool) -> anyhow::Result<PathBuf> {
+    let packages = ["devnet", "channel-engine", "peer-gateway", "chain-indexer", "route-planner", "cli"];
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(crate::root()).args(["build", "--bins"]);
+    command.args(packages.iter().flat_map(|p| ["-p", p]));
+    if !debug {
+        command.arg("--release");
+    }
+    ensure!(command.status()?.success(), "the services do not build");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
+    Ok(target.join(if debug { "debug" } else { "release" }))
+}
