@@ -145,6 +145,19 @@ impl Cluster {
         self.url(ADMIN, &self.password, "postgres")
     }
 
+    /// Values of settings, as the server has them.
+    ///
+    /// # Errors
+    /// The server does not answer or does not know one.
+    pub async fn settings<'a>(&self, names: &[&'a str]) -> anyhow::Result<Vec<(&'a str, String)>> {
+        let client = connect(&self.admin_url()).await?;
+        let mut values = Vec::new();
+        for name in names {
+            values.push((*name, client.query_one("SELECT current_setting($1)", &[name]).await?.get(0)));
+        }
+        Ok(values)
+    }
+
     /// Starts a stopped or killed server and waits until it answers. Does nothing when it runs.
     ///
     /// # Errors
