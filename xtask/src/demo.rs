@@ -18,7 +18,7 @@ pub struct Arguments {
     /// Build without optimisation: quicker to build, slower to run
     #[arg(long)]
     debug: bool,
-    /// Keep the data, keys and logs here
+    /// Keep the data, keys and logs here: a folder that is empty or not there
     #[arg(long)]
     work_dir: Option<PathBuf>,
     /// Transfers from A to C
@@ -53,10 +53,11 @@ impl Steps {
 
 async fn story(arguments: &Arguments, binaries: &Path) -> anyhow::Result<()> {
     let temporary = tempfile::tempdir()?;
-    let folder = arguments.work_dir.clone().unwrap_or_else(|| temporary.path().into());
+    let folder = arguments.work_dir.as_deref().unwrap_or(temporary.path());
+    let plan = Plan { keep: arguments.work_dir.is_some(), ..Plan::three(binaries, folder) };
     println!("data and logs: {}", folder.display());
     let mut steps = Steps(Instant::now());
-    let network = Network::start(&Plan::three(binaries, &folder), |what| steps.done(what)).await?;
+    let network = Network::start(&plan, |what| steps.done(what)).await?;
     let [a, b, c] = &network.nodes[..] else { bail!("three nodes are planned") };
     let ab = open(a, b, DEPOSIT).await?;
     steps.done("A-B deployed, states exchanged");

@@ -33,6 +33,8 @@ pub struct Plan {
     pub binaries: PathBuf,
     /// Where data, keys, configurations and logs go.
     pub folder: PathBuf,
+    /// Whether the databases are kept in the folder too; else they are thrown away at the end.
+    pub keep: bool,
     /// Names of the nodes, each with its number of engines.
     pub nodes: Vec<(&'static str, usize)>,
 }
@@ -40,7 +42,7 @@ pub struct Plan {
 impl Plan {
     /// Three nodes `a`, `b` and `c` of one engine each.
     pub fn three(binaries: &Path, folder: &Path) -> Self {
-        Self { binaries: binaries.into(), folder: folder.into(), nodes: vec![("a", 1), ("b", 1), ("c", 1)] }
+        Self { binaries: binaries.into(), folder: folder.into(), keep: false, nodes: vec![("a", 1), ("b", 1), ("c", 1)] }
     }
 }
 
@@ -62,7 +64,12 @@ impl Network {
     /// Something does not start; says what, and where its log is.
     pub async fn start(plan: &Plan, mut done: impl FnMut(&str)) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&plan.folder).with_context(|| format!("cannot make {}", plan.folder.display()))?;
-        let cluster = Cluster::temporary().await?;
+        anyhow::ensure!(
+            is_empty(&plan.folder)?,
+            "{} is not empty: a network begins in a folder of its own",
+            plan.folder.display()
+        );
+        let cluster = if plan.keep { Cluster::open(&plan.folder.join("postgres")).await? } else { Cluster::temporary().await? };
         done("Postgres up");
         let chain = Chain::start(&plan.binaries, &plan.folder.join("chain")).await?;
         done("chain up");
@@ -83,6 +90,10 @@ impl Network {
         done("wallets funded");
         Ok(Self { nodes, chain, cluster })
     }
+}
+
+fn is_empty(folder: &Path) -> std::io::Result<bool> {
+    Ok(std::fs::read_dir(folder)?.next().is_none())
 }
 
 /// The folder of the binaries that cargo built together with the running test or tool.

@@ -98,12 +98,10 @@ impl Node {
 /// Makes the node's keystore as the services would at their first start, and reads its channel key: the gateway is told.
 fn make_keys(folder: &Path) -> anyhow::Result<[u8; 32]> {
     let secret = folder.join("secret");
-    if !secret.exists() {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
-        fs::write(&secret, hex::encode(bytes))?;
-        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
-    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    fs::write(&secret, hex::encode(bytes))?;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
     let keys = Keys::open_or_create(&folder.join("keystore"), &KeySource::KeyFile(secret))?;
     Ok(LocalSigner::new(keys).channel_key())
 }

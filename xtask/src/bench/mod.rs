@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Build without optimisation
     #[arg(long)]
     debug: bool,
-    /// Keep the data, keys and logs here
+    /// Keep the data, keys and logs here: a folder that is empty or not there
     #[arg(long)]
     work_dir: Option<PathBuf>,
     /// Transfers per row with 64 in flight; rows with one in flight take a quarter
@@ -53,8 +53,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 async fn bench(arguments: &Arguments, binaries: PathBuf) -> anyhow::Result<()> {
     let temporary = tempfile::tempdir()?;
-    let folder = arguments.work_dir.clone().unwrap_or_else(|| temporary.path().into());
-    let mut network = Network::start(&Plan::three(&binaries, &folder), |_| ()).await?;
+    let folder = arguments.work_dir.as_deref().unwrap_or(temporary.path());
+    let plan = Plan { keep: arguments.work_dir.is_some(), ..Plan::three(&binaries, folder) };
+    let mut network = Network::start(&plan, |_| ()).await?;
     for (name, value) in network.cluster.settings(&["fsync", "full_page_writes", "synchronous_commit"]).await? {
         println!("Postgres: {name} = {value}");
     }
