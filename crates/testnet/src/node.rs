@@ -118,7 +118,7 @@ struct Files<'a> {
 impl Files<'_> {
     fn engine(&self, id: &str, at: SocketAddr, gateway: SocketAddr, indexer: SocketAddr, planner: SocketAddr) -> String {
         format!(
-            "engine_id = \"{id}\"\ndatabase = \"{}\"\nglobal_id = -3\ngateways = [{}]\nindexer = {}\nplanner = {}\n\
+            "engine_id = \"{id}\"\ndatabase = \"{}\"\nglobal_id = -3\nsettable_clock = true\ngateways = [{}]\nindexer = {}\nplanner = {}\n\
              [server]\nlisten = \"{at}\"\n{}state_file = {:?}\n",
             self.database,
             client(gateway),
