@@ -36,32 +36,32 @@ pub struct Hop {
     pub deadline: u32,
 }
 
-/// Why no chain can be built. Names the field and the rule.
+/// Why no chain can be built. Displayed as the rule that is broken, without the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// There is no receiver.
-    #[error("chain: needs at least one node")]
+    #[error("must have at least one node")]
     Empty,
     /// More than [`MAX_HOPS`].
-    #[error("chain: at most {MAX_HOPS} nodes")]
+    #[error("must have at most {MAX_HOPS} nodes")]
     TooLong,
     /// A node occurs twice, or is the sender.
-    #[error("chain: a node occurs twice")]
+    #[error("must have no node twice, nor the sender")]
     Loop,
     /// Nothing to pay.
-    #[error("amount: must be positive")]
+    #[error("must be above zero")]
     Zero,
     /// Above 120 bits.
-    #[error("amount: does not fit the contract's 120 bits")]
+    #[error("must have, with all fees, at most 120 bits")]
     TooLarge,
     /// The last hop would be dead before it could be enforced.
-    #[error("ttl: must be at least {least} seconds for this chain")]
+    #[error("must be at least {least} seconds for this chain")]
     TooShort {
         /// The least that would do.
         least: u64,
     },
     /// The deadline does not fit 32 bits.
-    #[error("ttl: ends beyond what the contract can express")]
+    #[error("must end within what the contract can express")]
     TooFar,
 }
 

@@ -80,6 +80,8 @@ async fn turn(ctx: &Arc<Context>) -> Result<(), store::Error> {
 }
 
 async fn install(ctx: &Arc<Context>, owned: &[Owned], loaded: Vec<Loaded>) {
+    // What an earlier ownership was busy with is not under way any more.
+    ctx.tasks.forget_channels(&loaded.iter().map(|l| l.row.address).collect());
     let mut by_shard: HashMap<u8, HashMap<Key, Vec<protocol::Channel>>> = HashMap::new();
     for channel in loaded {
         let (shard, address) = (channel.shard, channel.row.address);

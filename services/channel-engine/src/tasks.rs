@@ -18,31 +18,50 @@ const LIMIT: u32 = 512;
 
 /// Tasks handed to peers' tasks and not yet applied, so that a row is not handed over twice. The commit would refuse it anyway.
 #[derive(Default)]
-pub struct Tasks {
-    under_way: Mutex<HashMap<String, (Address, i64)>>,
+pub struct Tasks(Mutex<Handed>);
+
+#[derive(Default)]
+struct Handed {
+    /// Channel and row by id.
+    under_way: HashMap<String, (Address, i64)>,
+    /// Applied since the queue was last read: that reading may still bring their rows.
+    applied: HashSet<String>,
 }
 
 impl Tasks {
-    /// Whether the task is new to this engine.
+    /// Whether the task is new to this engine. `seq` of its row, 0 when it comes right from the commit that inserted it.
     fn begin(&self, id: &str, channel: Address, seq: i64) -> bool {
-        let mut under_way = lock(&self.under_way);
-        let new = !under_way.contains_key(id);
-        under_way.insert(id.into(), (channel, seq));
-        new
+        let mut handed = lock(&self.0);
+        if seq > 0 && handed.applied.contains(id) {
+            return false;
+        }
+        handed.under_way.insert(id.into(), (channel, seq)).is_none()
     }
 
-    /// The task was applied, or could not be: its row may be read again.
+    /// The tasks were applied, their rows are gone. The same ids may come again as new tasks.
+    pub fn applied(&self, ids: Vec<String>) {
+        let mut handed = lock(&self.0);
+        for id in ids {
+            handed.under_way.remove(&id);
+            handed.applied.insert(id);
+        }
+    }
+
+    /// The task could not be applied: its row may be read again.
     pub fn forget(&self, id: &str) {
-        lock(&self.under_way).remove(id);
+        lock(&self.0).under_way.remove(id);
     }
 
-    /// Forgets everything handed to one channel.
-    pub fn forget_channel(&self, channel: &Address) {
-        lock(&self.under_way).retain(|_, (c, _)| c != channel);
+    /// Forgets everything handed to these channels.
+    pub fn forget_channels(&self, channels: &HashSet<Address>) {
+        lock(&self.0).under_way.retain(|_, (channel, _)| !channels.contains(channel));
     }
 
+    /// The queue is about to be read: the rows that it need not bring.
     fn known(&self) -> Vec<i64> {
-        lock(&self.under_way).values().map(|(_, seq)| *seq).filter(|seq| *seq > 0).collect()
+        let mut handed = lock(&self.0);
+        handed.applied.clear();
+        handed.under_way.values().map(|(_, seq)| *seq).filter(|seq| *seq > 0).collect()
     }
 }
 

@@ -2,169 +2,16 @@
 
 mod network;
 
-use std::{sync::Arc, time::Duration};
-
-use network::Network;
-use protocol::{Address, ChainUpdate, Key, NewTask, Task};
-use rpc::{
-    Connection, Health, InProcess, Metrics,
-    common::v1::ChainHop,
-    engine::v1::{channel_service_client::ChannelServiceClient, *},
-};
-use store::{Database, chain};
-use testkit::{Cluster, wait_for};
-use tokio_util::sync::CancellationToken;
-
-const TON: u128 = 1_000_000_000;
-const LIMIT: Duration = Duration::from_secs(60);
-
-struct Node {
-    key: Key,
-    api: ChannelServiceClient<Connection>,
-    pool: store::Pool,
-}
-
-struct World {
-    nodes: Vec<Node>,
-    stop: CancellationToken,
-    _cluster: Cluster,
-    _files: tempfile::TempDir,
-}
-
-impl World {
-    async fn start(names: &[&str]) -> anyhow::Result<Self> {
-        let cluster = Cluster::temporary().await?;
-        let files = tempfile::tempdir()?;
-        let stop = CancellationToken::new();
-        let network = Arc::new(Network::default());
-        let mut nodes = Vec::new();
-        for name in names {
-            let url = cluster.create_database(name).await?.url.to_string();
-            let folder = files.path().join(name);
-            std::fs::create_dir(&folder)?;
-            let key_file = folder.join("key");
-            let path = folder.join("keystore");
-            let source = signer::KeySource::KeyFile(key_file.clone());
-            let mut secret = [0; 32];
-            getrandom::fill(&mut secret)?;
-            std::fs::write(&key_file, hex::encode(secret))?;
-            std::fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-            let keys = signer::LocalSigner::new(signer::Keys::open_or_create(&path, &source)?);
-            let key = signer::Signer::channel_key(&keys);
-            let text = format!(
-                "engine_id = \"{name}\"\ndatabase = \"{url}\"\n[server]\nlisten = \"127.0.0.1:0\"\n[keystore]\npath = {path:?}\nkey_file = {key_file:?}\nstate_file = {:?}\n",
-                folder.join("state")
-            );
-            let file = folder.join("engine.toml");
-            std::fs::write(&file, text)?;
-            let config: channel_engine::Config = rpc::config::load(Some(&file))?;
-            let gateway = network.gateway(key, &stop).await;
-            let (client, listener) = InProcess::new();
-            let wiring =
-                channel_engine::Wiring { listener: Some(listener), gateways: vec![gateway], planner: None, indexer: None };
-            let health = Health::new();
-            let (h, s) = (health.clone(), stop.clone());
-            tokio::spawn(async move {
-                if let Err(error) = channel_engine::run(config, wiring, h, Metrics::default(), s).await {
-                    eprintln!("engine: {error:#}");
-                }
-            });
-            wait_for("engine", LIMIT, async || if health.is_ready() { Ok(()) } else { Err(health.waiting_for()) }).await?;
-            let pool = Database::new(&url, "test")?.pool(2)?;
-            nodes.push(Node { key, api: ChannelServiceClient::new(client.connect()), pool });
-        }
-        Ok(Self { nodes, stop, _cluster: cluster, _files: files })
-    }
-
-    /// Agrees a channel, and tells both sides that the opener's deposit is on the chain.
-    async fn open(&mut self, opener: usize, peer: usize, deposit: u128) -> anyhow::Result<Address> {
-        let request = OpenChannelRequest {
-            request_id: uuid(),
-            peer_key: self.nodes[peer].key.to_vec(),
-            coin: None,
-            top_up_nano: deposit.to_string(),
-        };
-        let api = &self.nodes[opener].api;
-        let opened = wait_for("session", LIMIT, async || api.clone().open_channel(request.clone()).await).await?;
-        let address = opened.into_inner().channel.unwrap().address.parse::<ton::Address>()?.hash;
-        for node in [opener, peer] {
-            let mut client = self.nodes[node].pool.get().await?;
-            let summary = store::engine::channel_of(&client, &address).await?.unwrap();
-            let mut storage = summary.row.config.initial_storage();
-            storage.initialised = true;
-            storage.balance.deposited = contract::Pair { a: deposit, b: 0 };
-            let update = ChainUpdate { lt: 1, storage, settled: vec![], our_states: vec![] };
-            let task =
-                NewTask { id: format!("chain:{}", hex::encode(address)), channel: address, task: Task::Chain(Box::new(update)) };
-            let cursor = chain::lead(&client, "test", LIMIT).await?.unwrap();
-            let progress = chain::Progress { tasks: vec![task], ..Default::default() };
-            chain::advance(&mut client, cursor, cursor.seqno + 1, &progress).await?;
-        }
-        for node in [opener, peer] {
-            let api = &self.nodes[node].api;
-            wait_for("channel", LIMIT, async || {
-                let channel = get(api, address).await?;
-                if channel.status() == ChannelStatus::Active {
-                    Ok(())
-                } else {
-                    Err(tonic::Status::unavailable(format!("{channel:?}")))
-                }
-            })
-            .await?;
-        }
-        Ok(address)
-    }
-
-    fn chain(&self, nodes: &[(usize, u128)]) -> Vec<ChainHop> {
-        let hop = |(node, fee): &(usize, u128)| ChainHop {
-            node_key: self.nodes[*node].key.to_vec(),
-            fee_nano: Some(fee.to_string()),
-            deadline_gap_seconds: None,
-        };
-        nodes.iter().map(hop).collect()
-    }
-
-    fn send(&self, amount: u128, id: String) -> SendTransferRequest {
-        SendTransferRequest {
-            request_id: id,
-            receiver_key: self.nodes[2].key.to_vec(),
-            coin: None,
-            amount_nano: amount.to_string(),
-            ttl_seconds: 0,
-            chain: self.chain(&[(1, 1_000_000), (2, 0)]),
-            max_fee_nano: None,
-            wait: true,
-        }
-    }
-
-    async fn sides(&self, node: usize, address: Address) -> anyhow::Result<(i128, i128)> {
-        let channel = get(&self.nodes[node].api, address).await?;
-        let nano = |side: Option<ChannelSide>| side.unwrap().available_nano.parse::<i128>();
-        Ok((nano(channel.our)?, nano(channel.their)?))
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-async fn get(api: &ChannelServiceClient<Connection>, address: Address) -> Result<Channel, tonic::Status> {
-    let address = ton::Address::basechain(address).to_friendly(true);
-    Ok(api.clone().get_channel(GetChannelRequest { address }).await?.into_inner().channel.unwrap())
-}
-
-fn uuid() -> String {
-    uuid::Uuid::new_v4().to_string()
-}
+use network::{LIMIT, TON, World, uuid};
+use rpc::engine::v1::*;
+use testkit::wait_for;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_pass_the_middle_node_and_every_nano_is_accounted_for() -> anyhow::Result<()> {
-    let mut world = World::start(&["a", "b", "c"]).await?;
+    let world = World::start(&["a", "b", "c"]).await?;
     let ab = world.open(0, 1, 10 * TON).await?;
     let bc = world.open(1, 2, 10 * TON).await?;
-    let mut api = world.nodes[0].api.clone();
+    let mut api = world.api(0);
     let count = 20u128;
     for i in 0..count {
         let id = uuid();
@@ -189,10 +36,7 @@ async fn transfers_pass_the_middle_node_and_every_nano_is_accounted_for() -> any
         if seen == right { Ok(()) } else { Err(format!("{seen:?} is not {right:?}")) }
     })
     .await?;
-    for node in &world.nodes {
-        let findings = store::engine::audit(&node.pool.get().await?).await?;
-        assert!(findings.is_empty(), "{findings:?}");
-    }
+    world.audit().await?;
     Ok(())
 }
 
@@ -237,10 +81,10 @@ async fn a_repeated_command_needs_no_route_and_no_money() -> anyhow::Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_virtual_channel_is_signed_and_closed_by_its_receiver() -> anyhow::Result<()> {
-    let mut world = World::start(&["a", "b", "c"]).await?;
+    let world = World::start(&["a", "b", "c"]).await?;
     let ab = world.open(0, 1, 10 * TON).await?;
     let bc = world.open(1, 2, 10 * TON).await?;
-    let (mut a, mut c) = (world.nodes[0].api.clone(), world.nodes[2].api.clone());
+    let (mut a, mut c) = (world.api(0), world.api(2));
     let open = OpenVirtualRequest {
         request_id: uuid(),
         receiver_key: world.nodes[2].key.to_vec(),

@@ -4,7 +4,12 @@
 mod open;
 mod release;
 
-use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use protocol::{
@@ -94,6 +99,7 @@ struct Committed {
     verdict: Verdict,
     release: Vec<Release>,
     tasks: Vec<protocol::NewTask>,
+    done: Vec<String>,
     results: Vec<(String, protocol::RequestResult)>,
 }
 
@@ -291,6 +297,7 @@ impl Peer {
             }
         };
         let tasks = step.writes.iter().filter_map(|w| if let Write::Task(t) = w { Some(t.clone()) } else { None }).collect();
+        let done = step.writes.iter().filter_map(|w| if let Write::TaskDone(id) = w { Some(id.clone()) } else { None }).collect();
         let results = step
             .writes
             .iter()
@@ -317,7 +324,7 @@ impl Peer {
                     Some(verdict) => verdict.await.unwrap_or(Verdict::NotOwner),
                     None => Verdict::Applied,
                 };
-                Committed { address, generation, verdict, release, tasks, results }
+                Committed { address, generation, verdict, release, tasks, done, results }
             }
             .boxed(),
         );
@@ -359,6 +366,7 @@ impl Peer {
                 for (request_id, result) in done.results {
                     self.ctx.results.finish(&request_id, Outcome::from(result));
                 }
+                self.ctx.tasks.applied(done.done);
                 self.ctx.hand_over(done.tasks);
                 true
             }
@@ -390,7 +398,7 @@ impl Peer {
     /// What is in memory may not be what is in the database: forget it, load it again.
     fn poison(&mut self, address: Address) {
         self.slots.remove(&address);
-        self.ctx.tasks.forget_channel(&address);
+        self.ctx.tasks.forget_channels(&HashSet::from([address]));
         self.mailbox.send(Message::Reload(address));
     }
 
