@@ -42,10 +42,10 @@ async fn transfers_pass_the_middle_node_and_every_nano_is_accounted_for() -> any
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_command_needs_no_route_and_no_money() -> anyhow::Result<()> {
-    let mut world = World::start(&["a", "b", "c"]).await?;
+    let world = World::start(&["a", "b", "c"]).await?;
     world.open(0, 1, TON / 2).await?;
     world.open(1, 2, TON / 2).await?;
-    let mut api = world.nodes[0].api.clone();
+    let mut api = world.api(0);
     // After two there is no money for a third, and without a chain and a planner no route.
     let sent = api.send_transfer(world.send(TON / 5, uuid())).await?.into_inner();
     assert_eq!(sent.status(), TransferStatus::Paid, "{sent:?}");

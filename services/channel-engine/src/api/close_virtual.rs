@@ -40,16 +40,14 @@ impl Api {
             return Err(Error::field(ErrorCode::ResolutionAboveCapacity, "encrypted_state", "must be at most the capacity"));
         }
         let closing = leg.state == LegState::Closing && leg.resolution.as_ref().is_some_and(|r| r.amount < resolution.amount);
+        // An expired one is being removed: that it is too late says more than that it is not open.
+        if self.ctx.clock.now_ms() >= leg.dead_at() && !leg.is_final() {
+            let rule = "must be for a virtual channel before its deadline";
+            return Err(Error::field(ErrorCode::VirtualExpired, "encrypted_state", rule));
+        }
         if leg.state != LegState::Open && !closing {
             let rule = "must be for a virtual channel that is open";
             return Err(Error::field(ErrorCode::VirtualNotOpen, "encrypted_state", rule));
-        }
-        if self.ctx.clock.now_ms() >= leg.dead_at() {
-            return Err(Error::field(
-                ErrorCode::VirtualExpired,
-                "encrypted_state",
-                "must be for a virtual channel before its deadline",
-            ));
         }
         let task =
             NewTask { id: format!("command:{}", command.id), channel: found.channel, task: Task::Close { key, resolution } };

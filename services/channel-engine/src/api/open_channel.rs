@@ -26,7 +26,7 @@ impl Api {
                 let mailbox = self.ctx.peer(&peer).ok_or_else(|| Error::new(ErrorCode::NotOwner))?;
                 let (tx, rx) = oneshot::channel();
                 mailbox.send(Message::Open(tx));
-                rx.await.map_err(|_| Error::new(ErrorCode::NotOwner))??
+                rx.await.map_err(|_| Error::new(ErrorCode::NotOwner))?.map_err(of_peer)?
             }
         };
         if !repeated {
@@ -54,5 +54,13 @@ impl Api {
         let order = format!("topup:{}", command.id);
         let task = NewTask { id: format!("command:{}", command.id), channel, task: Task::TopUp { order, amount } };
         self.submit(command, task).await.map(drop)
+    }
+}
+
+/// A peer that cannot be reached is the caller's choice of peer.
+fn of_peer(error: Error) -> Error {
+    match error.code() {
+        ErrorCode::PeerUnreachable => Error::field(error.code(), "peer_key", "must be a node that can be reached and answers"),
+        _ => error,
     }
 }

@@ -27,6 +27,7 @@ impl Api {
         let request_id = validate::request_id(&request.request_id)?;
         validate::coin(request.coin.as_ref())?;
         let wanted = Wanted {
+            amount_field: "capacity_nano",
             receiver: validate::key("receiver_key", &request.receiver_key)?,
             amount: validate::nano("capacity_nano", &request.capacity_nano)?,
             ttl: request.ttl_seconds,

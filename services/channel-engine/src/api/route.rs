@@ -26,6 +26,8 @@ pub struct Wanted<'a> {
     pub receiver: Key,
     /// Nano.
     pub amount: u128,
+    /// What the request calls the amount.
+    pub amount_field: &'static str,
     /// Seconds; 0: the shortest safe time.
     pub ttl: u64,
     /// The whole chain, if the caller knows one.
@@ -51,18 +53,24 @@ impl Api {
         if let Some(max) = wanted.max_fee
             && first.fee > max
         {
-            return Err(Error::field(ErrorCode::FeeTooHigh, "max_fee_nano", format!("the chain costs {} nano", first.fee)));
+            return Err(Error::field(
+                ErrorCode::FeeTooHigh,
+                "max_fee_nano",
+                format!("must be at least what the chain costs: {}", first.fee),
+            ));
         }
         let total = first.capacity + first.fee;
-        let channel = self.ctx.hints.towards(&first.target, total).ok_or_else(|| self.no_channel(&first.target))?;
+        let channel = self.ctx.hints.towards(&first.target, total).ok_or_else(|| self.no_channel(&first.target, wanted))?;
         Ok(Route { hops, channel })
     }
 
-    fn no_channel(&self, first: &Key) -> Error {
+    fn no_channel(&self, first: &Key, wanted: &Wanted<'_>) -> Error {
         if self.ctx.hints.knows(first) {
-            Error::field(ErrorCode::InsufficientBalance, "amount_nano", "is above what the channel to the first node has free")
+            let rule = "must be, with the fee, at most what the channel to the first node has free";
+            Error::field(ErrorCode::InsufficientBalance, wanted.amount_field, rule)
         } else {
-            Error::with_message(ErrorCode::NoRoute, "there is no usable channel to the first node of the chain")
+            let field = if wanted.chain.is_empty() { "receiver_key" } else { "chain[0].node_key" };
+            Error::field(ErrorCode::NoRoute, field, "must be a node that this one has a usable channel with")
         }
     }
 
@@ -99,7 +107,7 @@ impl Api {
             let (code, field) = match error {
                 RouteError::TooLong => (ErrorCode::ChainTooLong, "chain"),
                 RouteError::Empty | RouteError::Loop => (ErrorCode::InvalidField, "chain"),
-                RouteError::Zero | RouteError::TooLarge => (ErrorCode::AmountOutOfRange, "amount_nano"),
+                RouteError::Zero | RouteError::TooLarge => (ErrorCode::AmountOutOfRange, wanted.amount_field),
                 RouteError::TooShort { .. } | RouteError::TooFar => (ErrorCode::InvalidTtl, "ttl_seconds"),
             };
             Error::field(code, field, error.to_string())
@@ -107,8 +115,15 @@ impl Api {
     }
 
     async fn planned(&self, wanted: &Wanted<'_>) -> Result<Vec<Hop>, Error> {
-        let no_planner = || Error::with_message(ErrorCode::NoRoute, "the receiver is no neighbour and no planner is configured");
-        let mut planner = self.planner.clone().ok_or_else(no_planner)?;
+        let Some(mut planner) = self.planner.clone() else {
+            // Without a planner only neighbours can be paid, and chains that are given whole.
+            let neighbour = wanted.chain.is_empty() && self.ctx.hints.knows(&wanted.receiver);
+            let rule = "must be a neighbour, or a chain be given whole: no planner is configured";
+            return Err(match neighbour {
+                true => self.no_channel(&wanted.receiver, wanted),
+                false => Error::field(ErrorCode::NoRoute, "receiver_key", rule),
+            });
+        };
         let shortest = self.ctx.policy.timing.hop_gap() + route::SLACK;
         let request = FindRouteRequest {
             from_key: self.ctx.key.to_vec(),

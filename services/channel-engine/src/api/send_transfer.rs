@@ -11,6 +11,7 @@ impl Api {
         let request_id = validate::request_id(&request.request_id)?;
         validate::coin(request.coin.as_ref())?;
         let wanted = Wanted {
+            amount_field: "amount_nano",
             receiver: validate::key("receiver_key", &request.receiver_key)?,
             amount: validate::nano("amount_nano", &request.amount_nano)?,
             ttl: request.ttl_seconds,

@@ -32,7 +32,11 @@ impl Command {
     }
 
     fn check(&self, known: bool) -> Result<(), Error> {
-        if known { Ok(()) } else { Err(Error::field(ErrorCode::RequestIdReused, "request_id", "was used with other content")) }
+        if known {
+            Ok(())
+        } else {
+            Err(Error::field(ErrorCode::RequestIdReused, "request_id", "must not have been used with other content"))
+        }
     }
 }
 

@@ -18,13 +18,15 @@ pub fn key(field: &str, bytes: &[u8]) -> Result<Key, Error> {
 
 /// Positive nano as decimal text.
 pub fn nano(field: &str, text: &str) -> Result<u128, Error> {
-    let digits = !text.is_empty() && text.len() <= 37 && text.bytes().all(|b| b.is_ascii_digit());
-    let amount = digits.then(|| text.parse::<u128>().ok()).flatten();
-    let amount = amount.ok_or_else(|| Error::field(ErrorCode::InvalidAmount, field, "must be decimal digits of nano"))?;
-    if amount == 0 || amount > ton::MAX_COINS {
-        return Err(Error::field(ErrorCode::AmountOutOfRange, field, "must be above zero and have at most 120 bits"));
+    match text.parse::<u128>() {
+        Ok(0) if text == "0" => Err(Error::field(ErrorCode::AmountOutOfRange, field, "must be above zero")),
+        // `parse` takes a plus sign.
+        Ok(amount) if amount <= ton::MAX_COINS && text.starts_with(|first| ('1'..='9').contains(&first)) => Ok(amount),
+        _ => {
+            let rule = "must be decimal digits of nano without leading zeros, of at most 120 bits";
+            Err(Error::field(ErrorCode::InvalidAmount, field, rule))
+        }
     }
-    Ok(amount)
 }
 
 /// A channel's address.

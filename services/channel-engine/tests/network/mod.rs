@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod rows;
+mod time;
 mod world;
 
 use std::{

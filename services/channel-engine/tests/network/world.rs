@@ -20,7 +20,7 @@ use testkit::{Cluster, wait_for};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Network;
+use super::{Network, time};
 
 /// One TON in nano.
 pub const TON: u128 = 1_000_000_000;
@@ -241,7 +241,8 @@ async fn run(
 ) -> anyhow::Result<Running> {
     let place = |name: &str| folder.join(name);
     let text = format!(
-        "engine_id = \"{engine_id}\"\nprotocol_time_offset_seconds = {ahead}\ndatabase = \"{url}\"\n[server]\nlisten = \"127.0.0.1:0\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
+        "engine_id = \"{engine_id}\"\nsettable_clock = {}\ndatabase = \"{url}\"\n[server]\nlisten = \"127.0.0.1:0\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
+        ahead != 0,
         place("keystore"),
         place("key"),
         place("state")
@@ -250,7 +251,8 @@ async fn run(
     std::fs::write(&file, text)?;
     let config: channel_engine::Config = rpc::config::load(Some(&file))?;
     let (client, listener) = InProcess::new();
-    let wiring = channel_engine::Wiring { listener: Some(listener), gateways: vec![gateway], planner: None, indexer: None };
+    let indexer = if ahead == 0 { None } else { Some(time::indexer(ahead, stop).await) };
+    let wiring = channel_engine::Wiring { listener: Some(listener), gateways: vec![gateway], planner: None, indexer };
     let health = Health::new();
     // The engine adds its gates when it first runs; before that a health without gates is ready.
     let _not_yet = health.gate("shards", "the engine to run");
