@@ -8,7 +8,7 @@ use rpc::Gate;
 use signer::{ContractMessage, SignedBodies, Signer};
 use store::{Committer, Pool, chain::NewOrder};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
 use wire::SignedState;
 
@@ -60,8 +60,12 @@ pub struct Context {
     pub shards_gate: Gate,
     /// Peers that we opened channels with: kept connected.
     pub urgent: Mutex<Vec<Key>>,
-    /// Ends everything.
+    /// The tasks of all peers: each ends when nothing of its is being committed any more.
+    pub peers: TaskTracker,
+    /// Begins the end: nothing new.
     pub stop: CancellationToken,
+    /// With `stop`: not even what is under way gets out.
+    pub frozen: CancellationToken,
 }
 
 impl Context {
@@ -138,6 +142,7 @@ impl Context {
             if let Err(error) = frozen {
                 error!(%error, "the freeze was not written");
             }
+            self.frozen.cancel();
             self.stop.cancel();
         }
     }

@@ -20,13 +20,15 @@ use rpc::{
 };
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 /// Parts of frames that wait for a stream. A full queue drops the part: peers repeat their queries, and calls fail as not sent.
 const QUEUE: usize = 8_192;
 /// Parts in one frame.
 const BATCH: usize = 256;
+/// How long a gateway may take to read to the end of a stream.
+const FINISH: Duration = Duration::from_secs(1);
 /// Pause before a lost stream is attached again.
 const REATTACH: Duration = Duration::from_millis(200);
 
@@ -90,6 +92,8 @@ pub struct Gateways {
     sessions: Mutex<HashMap<Key, usize>>,
     next_call: AtomicU64,
     standing: watch::Sender<Standing>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
 }
 
 /// What each stream must know from its first frame on.
@@ -107,18 +111,19 @@ struct LinkTask {
     parts: mpsc::Receiver<Part>,
     calls: Arc<Mutex<HashMap<u64, Deliver>>>,
     standing: watch::Receiver<Standing>,
+    closing: CancellationToken,
 }
 
 impl Gateways {
-    /// Keeps one stream to each gateway until `stop`. `incoming` is asked for when the first frame comes.
+    /// Keeps one stream to each gateway until closed. `incoming` is asked for when the first frame comes.
     pub fn start(
         connections: Vec<Connection>,
         engine_id: String,
         node_key: Key,
         incoming: watch::Receiver<Option<Arc<dyn Incoming>>>,
-        stop: &CancellationToken,
     ) -> Arc<Self> {
         let (standing, standing_rx) = watch::channel(Standing::default());
+        let closing = CancellationToken::new();
         let mut links = Vec::new();
         let mut tasks = Vec::new();
         for (index, connection) in connections.into_iter().enumerate() {
@@ -134,13 +139,28 @@ impl Gateways {
                 parts,
                 calls,
                 standing: standing_rx.clone(),
+                closing: closing.clone(),
             });
         }
-        let gateways = Arc::new(Self { links, sessions: Mutex::new(HashMap::new()), next_call: AtomicU64::new(1), standing });
+        let gateways = Arc::new(Self {
+            links,
+            sessions: Mutex::new(HashMap::new()),
+            next_call: AtomicU64::new(1),
+            standing,
+            tasks: TaskTracker::new(),
+            closing,
+        });
         for task in tasks {
-            tokio::spawn(task.run(gateways.clone(), incoming.clone(), stop.clone()));
+            gateways.tasks.spawn(task.run(gateways.clone(), incoming.clone()));
         }
         gateways
+    }
+
+    /// Ends all streams. What was queued before is with the gateways then, if they read it within a second; nothing is taken any more.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Tells every gateway which shards this engine owns.
@@ -211,25 +231,17 @@ impl Gateways {
 }
 
 impl LinkTask {
-    async fn run(
-        mut self,
-        gateways: Arc<Gateways>,
-        mut incoming: watch::Receiver<Option<Arc<dyn Incoming>>>,
-        stop: CancellationToken,
-    ) {
+    async fn run(mut self, gateways: Arc<Gateways>, mut incoming: watch::Receiver<Option<Arc<dyn Incoming>>>) {
         let Ok(handler) = incoming.wait_for(Option::is_some).await.map(|h| h.clone()) else { return };
         let Some(handler) = handler else { return };
-        loop {
-            let attached = tokio::select! {
-                () = stop.cancelled() => return,
-                attached = self.attached(&gateways, &handler) => attached,
-            };
-            if let Err(status) = attached {
+        let closing = self.closing.clone();
+        while !closing.is_cancelled() {
+            if let Err(status) = self.attached(&gateways, &handler).await {
                 warn!(gateway = self.index, %status, "gateway stream lost, attaching again");
             }
             self.lost(&gateways, &handler);
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = closing.cancelled() => {}
                 () = tokio::time::sleep(REATTACH) => {}
             }
         }
@@ -241,11 +253,16 @@ impl LinkTask {
         let mut first = self.standing_frame();
         first.hello = Some(self.hello.clone());
         frames.try_send(first).map_err(|_| tonic::Status::internal("new stream is full"))?;
-        let mut stream = self.client.attach(ReceiverStream::new(outgoing)).await?.into_inner();
+        let closing = self.closing.clone();
+        let mut stream = tokio::select! {
+            () = closing.cancelled() => return Ok(()),
+            attached = self.client.attach(ReceiverStream::new(outgoing)) => attached?.into_inner(),
+        };
         info!(gateway = self.index, "attached to gateway");
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
+                () = closing.cancelled() => break,
                 frame = stream.message() => match frame? {
                     Some(frame) => self.dispatch(frame, gateways, handler),
                     None => return Ok(()),
@@ -259,6 +276,7 @@ impl LinkTask {
                 slot = frames.reserve() => {
                     let slot = slot.map_err(|_| tonic::Status::unavailable("stream closed"))?;
                     tokio::select! {
+                        () = closing.cancelled() => {}
                         frame = stream.message() => match frame? {
                             Some(frame) => self.dispatch(frame, gateways, handler),
                             None => return Ok(()),
@@ -277,6 +295,23 @@ impl LinkTask {
                 }
             }
         }
+        self.finish(frames, stream).await
+    }
+
+    /// Sends what is queued, and waits until the gateway has read it: it ends its stream when it has seen the end of ours.
+    async fn finish(
+        &mut self,
+        frames: mpsc::Sender<EngineFrame>,
+        mut stream: tonic::Streaming<GatewayFrame>,
+    ) -> Result<(), tonic::Status> {
+        self.parts.close();
+        let finish = async {
+            let mut batch = Vec::with_capacity(BATCH);
+            while self.parts.recv_many(&mut batch, BATCH).await > 0 && frames.send(frame_of(batch.drain(..))).await.is_ok() {}
+            drop(frames);
+            while let Ok(Some(_)) = stream.message().await {}
+        };
+        tokio::time::timeout(FINISH, finish).await.map_err(|_| tonic::Status::deadline_exceeded("gateway reads too slowly"))
     }
 
     fn standing_frame(&mut self) -> EngineFrame {

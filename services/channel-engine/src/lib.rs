@@ -19,11 +19,13 @@ mod payment;
 mod peer;
 mod registry;
 mod results;
+mod shutdown;
 mod tasks;
 
 use std::sync::{Arc, Mutex};
 
 use contract::CodeKind;
+use rpc::engine::v1::channel_service_server::ChannelServiceServer;
 use rpc::{Connection, Health, InProcessListener, Metrics, Server, config::ConfigError};
 use signer::{KeySource, Keys, LocalSigner, Signer, StartState};
 use store::{Committer, Database, engine::Started};
@@ -88,7 +90,7 @@ pub async fn run(
     let key = signer.channel_key();
     let wallet = wallet::Wallet::new(&signer.wallet_key(), wallet::wallet_id(config.global_id))?.address().address.0;
     let (incoming, incoming_rx) = watch::channel(None);
-    let gateways = gateways::Gateways::start(wiring.gateways, config.engine_id.clone(), key, incoming_rx, &stop);
+    let gateways = gateways::Gateways::start(wiring.gateways, config.engine_id.clone(), key, incoming_rx);
     let ctx = Arc::new(Context {
         engine_id: config.engine_id.clone(),
         advertised: config.server.listen.to_string(),
@@ -108,29 +110,46 @@ pub async fn run(
         poke: Notify::new(),
         shards_gate,
         urgent: Mutex::new(Vec::new()),
-        stop: stop.clone(),
+        peers: Default::default(),
+        stop,
+        frozen: CancellationToken::new(),
     });
     incoming.send_replace(Some(Arc::new(inbound::Inbound(ctx.clone())) as Arc<dyn gateways::Incoming>));
     info!(node = hex::encode(key), engine = config.engine_id, "engine starts");
     let keeper = tokio::spawn(ownership::keep(ctx.clone()));
     tokio::spawn(tasks::poll(ctx.clone()));
     let service = api::service(ctx.clone(), wiring.planner, wiring.indexer);
+    let serving = async {
+        let served = serve(&config, wiring.listener, service, &health, &metrics, &ctx.stop).await;
+        // It may have ended by itself.
+        ctx.stop.cancel();
+        served
+    };
+    let (served, ()) = tokio::join!(serving, shutdown::drain(&ctx, keeper));
+    served
+}
+
+async fn serve(
+    config: &Config,
+    listener: Option<InProcessListener>,
+    service: ChannelServiceServer<api::Api>,
+    health: &Health,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     if let Some(server) = &config.metrics {
-        let server = Server::metrics(server, "metrics", &health, &metrics)?.bind().await?;
+        let server = Server::metrics(server, "metrics", health, metrics)?.bind().await?;
         let stop = stop.clone();
         tokio::spawn(async move { server.serve(stop).await });
     }
-    match wiring.listener {
-        Some(listener) => Server::in_process(&health).await.add_service(service).serve_in_process(listener, stop.clone()).await?,
+    match listener {
+        Some(listener) => Server::in_process(health).await.add_service(service).serve_in_process(listener, stop.clone()).await?,
         None => {
-            let server = Server::new(&config.server, "server", &health).await?.add_service(service).bind().await?;
+            let server = Server::new(&config.server, "server", health).await?.add_service(service).bind().await?;
             info!(address = %server.local_addr(), "API listens");
             server.serve(stop.clone()).await?;
         }
     }
-    stop.cancel();
-    keeper.await?;
-    ownership::leave(&ctx).await;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ pub const LEASE: Duration = Duration::from_secs(4);
 /// How often it gives one.
 const RENEW: Duration = Duration::from_millis(1_000);
 
-/// Renews the lease, takes what nobody owns, drops what others took, until the engine stops; then gives everything up.
+/// Renews the lease, takes what nobody owns, drops what others took, until the engine stops.
 pub async fn keep(ctx: Arc<Context>) {
     loop {
         if let Err(error) = turn(&ctx).await {
@@ -31,6 +31,15 @@ pub async fn keep(ctx: Arc<Context>) {
             () = tokio::time::sleep(RENEW) => {}
         }
     }
+    // Nobody should need to take over while commits in flight are waited for.
+    if let Err(error) = renew(&ctx).await {
+        warn!(%error, "lease cannot be renewed");
+    }
+}
+
+async fn renew(ctx: &Context) -> Result<(), store::Error> {
+    let client = ctx.pool.get().await?;
+    lease::renew(&client, &ctx.engine_id, &ctx.advertised, LEASE).await
 }
 
 /// At shutdown, when nothing is under way any more.
@@ -46,8 +55,8 @@ pub async fn leave(ctx: &Context) {
 }
 
 async fn turn(ctx: &Arc<Context>) -> Result<(), store::Error> {
+    renew(ctx).await?;
     let mut client = ctx.pool.get().await?;
-    lease::renew(&client, &ctx.engine_id, &ctx.advertised, LEASE).await?;
     let mine = lease::mine(&client, &ctx.engine_id).await?;
     let lost = ctx.registry.retain(&mine);
     if !lost.is_empty() {

@@ -37,7 +37,7 @@ impl Api {
         let command = wanted.command(request_id, b"open");
         let waiter = self.ctx.results.waiter(&command.id);
         let begun = self.begin_once(&command, &wanted, false).await?;
-        let result = self.wait(waiter, begun.is_some(), &command.id, |_| true).await;
+        let result = self.wait(waiter, begun.is_some(), &command.id, |_| true).await?;
         let condition = match (&begun, &result) {
             (_, Some(RequestResult::Failed { reason })) => return Err(Error::with_message(ErrorCode::PeerRefused, reason)),
             (Some(begun), Some(_)) => begun.condition,

@@ -22,7 +22,7 @@ impl Api {
         let waiter = self.ctx.results.waiter(&command.id);
         let begun = self.begin_once(&command, &wanted, true).await?;
         let result = if request.wait {
-            self.wait(waiter, begun.is_some(), &command.id, |r| !matches!(r, RequestResult::Opened)).await
+            self.wait(waiter, begun.is_some(), &command.id, |r| !matches!(r, RequestResult::Opened)).await?
         } else {
             self.result(&command.id).await?
         };

@@ -70,10 +70,16 @@ impl Api {
         fresh: bool,
         request_id: &str,
         enough: fn(&RequestResult) -> bool,
-    ) -> Option<RequestResult> {
+    ) -> Result<Option<RequestResult>, Error> {
         let read = || async { self.result(request_id).await.ok().flatten() };
         let known = if fresh { None } else { read().await };
-        waiter.wait(known, Instant::now() + WAIT, enough, read).await
+        tokio::select! {
+            () = self.ctx.stop.cancelled() => {
+                let message = "this engine stops: repeat the call with the same request_id";
+                Err(Error::with_message(ErrorCode::Unavailable, message))
+            }
+            result = waiter.wait(known, Instant::now() + WAIT, enough, read) => Ok(result),
+        }
     }
 
     /// The result so far.

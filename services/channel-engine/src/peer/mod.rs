@@ -138,7 +138,8 @@ impl Peer {
         for channel in channels {
             peer.put(channel);
         }
-        tokio::spawn(peer.run(query_rx, internal_rx));
+        let tasks = peer.ctx.peers.clone();
+        tasks.spawn(peer.run(query_rx, internal_rx));
         mailbox
     }
 
@@ -156,7 +157,7 @@ impl Peer {
             let wake = self.sleep();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.drain().await,
                 Some(committed) = self.commits.next(), if !self.commits.is_empty() => {
                     if !self.committed(committed).await {
                         return;
@@ -173,6 +174,17 @@ impl Peer {
                 () = wake => self.tick_all().await,
             }
             if !self.ctx.registry.owns(&self.owner) {
+                return;
+            }
+        }
+    }
+
+    /// At shutdown: what is being committed is waited for and let out, and nothing new begins.
+    async fn drain(mut self) {
+        while !self.ctx.frozen.is_cancelled()
+            && let Some(committed) = self.commits.next().await
+        {
+            if !self.committed(committed).await {
                 return;
             }
         }

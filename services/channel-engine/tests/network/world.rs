@@ -92,14 +92,7 @@ impl World {
     pub async fn replace_engine(&self, node: usize, engine: &str, overlap: bool) -> anyhow::Result<()> {
         let Node { folder, url, gateway, running, ahead, .. } = &self.nodes[node];
         let next = run(engine, folder, url, gateway.clone(), ahead.load(Ordering::Relaxed), &self.stop);
-        let before = async {
-            let (stop, engine) = {
-                let mut running = running.lock().unwrap();
-                (running.stop.clone(), std::mem::replace(&mut running.engine, tokio::spawn(async {})))
-            };
-            stop.cancel();
-            engine.await
-        };
+        let before = async { self.stop_engine(node).await };
         let next = if overlap {
             let (next, ended) = tokio::join!(next, async {
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -113,6 +106,13 @@ impl World {
         };
         *running.lock().unwrap() = next;
         Ok(())
+    }
+
+    /// Tells the node's engine to stop.
+    pub fn stop_engine(&self, node: usize) -> JoinHandle<()> {
+        let mut running = self.nodes[node].running.lock().unwrap();
+        running.stop.cancel();
+        std::mem::replace(&mut running.engine, tokio::spawn(async {}))
     }
 
     /// Agrees a channel, and tells both sides that the opener's deposit is on the chain.
