@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use protocol::Key;
@@ -29,6 +29,10 @@ const QUEUE: usize = 8_192;
 const BATCH: usize = 256;
 /// How long a gateway may take to read to the end of a stream.
 const FINISH: Duration = Duration::from_secs(1);
+/// The gateway ends each call in its time. One that says nothing for so long after it has lost it.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often such calls are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
 /// Pause before a lost stream is attached again.
 const REATTACH: Duration = Duration::from_millis(200);
 
@@ -82,7 +86,16 @@ enum Part {
 
 struct Link {
     parts: mpsc::Sender<Part>,
-    calls: Arc<Mutex<HashMap<u64, Deliver>>>,
+    calls: Calls,
+}
+
+/// Calls by id.
+type Calls = Arc<Mutex<HashMap<u64, Call>>>;
+
+/// A call that waits for its answer.
+struct Call {
+    deliver: Deliver,
+    until: Instant,
 }
 
 /// All gateways of the node, as an engine sees them.
@@ -109,7 +122,7 @@ struct LinkTask {
     hello: Hello,
     client: GatewayServiceClient<Connection>,
     parts: mpsc::Receiver<Part>,
-    calls: Arc<Mutex<HashMap<u64, Deliver>>>,
+    calls: Calls,
     standing: watch::Receiver<Standing>,
     closing: CancellationToken,
 }
@@ -150,6 +163,8 @@ impl Gateways {
             tasks: TaskTracker::new(),
             closing,
         });
+        let calls = gateways.links.iter().map(|link| link.calls.clone()).collect();
+        gateways.tasks.spawn(sweep(calls, gateways.closing.clone()));
         for task in tasks {
             gateways.tasks.spawn(task.run(gateways.clone(), incoming.clone()));
         }
@@ -190,7 +205,7 @@ impl Gateways {
         };
         let Some(link) = link.and_then(|i| self.links.get(i)) else { return deliver(Err(NoAnswer::NotConnected)) };
         let call_id = self.next_call.fetch_add(1, Ordering::Relaxed);
-        lock(&link.calls).insert(call_id, deliver);
+        let until = Instant::now() + Duration::from_millis(query.timeout_ms.into()) + GRACE;
         let part = Part::Query(OutgoingQuery {
             call_id,
             peer_key: query.peer.to_vec().into(),
@@ -200,9 +215,12 @@ impl Gateways {
             timeout_ms: query.timeout_ms,
             may_connect: query.may_connect,
         });
-        if link.parts.try_send(part).is_err()
-            && let Some(deliver) = lock(&link.calls).remove(&call_id)
-        {
+        // Under the lock, as in `lost`: a call is there with its part, or neither is.
+        let mut calls = lock(&link.calls);
+        if link.parts.try_send(part).is_ok() {
+            calls.insert(call_id, Call { deliver, until });
+        } else {
+            drop(calls);
             deliver(Err(NoAnswer::NotConnected));
         }
     }
@@ -337,8 +355,8 @@ impl LinkTask {
             handler.session(peer, session.connected);
         }
         for result in frame.results {
-            let Some(deliver) = lock(&self.calls).remove(&result.call_id) else { continue };
-            deliver(match result.outcome {
+            let Some(call) = lock(&self.calls).remove(&result.call_id) else { continue };
+            (call.deliver)(match result.outcome {
                 Some(Outcome::Answer(data)) => Ok(data.into()),
                 Some(Outcome::Failure(f)) if f == i32::from(CallFailure::Timeout) => Err(NoAnswer::Timeout),
                 Some(Outcome::Failure(_)) => Err(NoAnswer::NotConnected),
@@ -358,12 +376,26 @@ impl LinkTask {
 
     /// The stream is gone: nobody knows what became of the calls on it, and the sessions on it are not ours to use.
     fn lost(&mut self, gateways: &Gateways, handler: &Arc<dyn Incoming>) {
-        let calls: Vec<Deliver> = lock(&self.calls).drain().map(|(_, deliver)| deliver).collect();
-        calls.into_iter().for_each(|deliver| deliver(Err(NoAnswer::Timeout)));
-        while self.parts.try_recv().is_ok() {}
+        let lost: Vec<Call> = {
+            let mut calls = lock(&self.calls);
+            while self.parts.try_recv().is_ok() {}
+            calls.drain().map(|(_, call)| call).collect()
+        };
+        lost.into_iter().for_each(|call| (call.deliver)(Err(NoAnswer::Timeout)));
         let index = self.index;
         let gone: Vec<Key> = lock(&gateways.sessions).extract_if(|_, i| *i == index).map(|(peer, _)| peer).collect();
         gone.into_iter().for_each(|peer| handler.session(peer, false));
+    }
+}
+
+/// Ends calls that a gateway does not: whoever asked waits for ever otherwise, and with it a whole channel.
+async fn sweep(links: Vec<Calls>, closing: CancellationToken) {
+    while tokio::time::timeout(SWEEP, closing.cancelled()).await.is_err() {
+        let now = Instant::now();
+        for calls in &links {
+            let late: Vec<Call> = lock(calls).extract_if(|_, call| call.until <= now).map(|(_, call)| call).collect();
+            late.into_iter().for_each(|call| (call.deliver)(Err(NoAnswer::Timeout)));
+        }
     }
 }
 

@@ -3,17 +3,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use protocol::Key;
-use rpc::gateway::v1::ShardEpoch;
 use store::{
     engine::Loaded,
     lease::{self, Owned},
 };
 use tracing::{info, warn};
 
-use crate::{
-    context::Context,
-    peer::{Mailbox, Peer},
-};
+use crate::{context::Context, peer::Peer};
 
 /// How long an engine is taken for alive without a sign.
 pub const LEASE: Duration = Duration::from_secs(4);
@@ -106,12 +102,11 @@ async fn install(ctx: &Arc<Context>, owned: &[Owned], loaded: Vec<Loaded>) {
         }
     }
     for owned in owned {
-        let owner = ShardEpoch { shard: owned.shard.into(), epoch: owned.epoch };
         let channels = by_shard.remove(&owned.shard).unwrap_or_default();
-        // The registry first: a peer's task ends when its shard is not registered.
-        ctx.registry.insert(*owned, HashMap::new());
-        let peers: HashMap<Key, Mailbox> =
-            channels.into_iter().map(|(key, channels)| (key, Peer::start(ctx.clone(), key, owner, channels))).collect();
-        ctx.registry.insert(*owned, peers);
+        let start = |owner| {
+            let start = |(key, channels)| (key, Peer::start(ctx.clone(), key, owner, channels));
+            channels.into_iter().map(start).collect()
+        };
+        ctx.registry.insert(*owned, start);
     }
 }

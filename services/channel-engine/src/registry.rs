@@ -20,9 +20,23 @@ struct Shard {
 }
 
 impl Registry {
-    /// Takes a shard in, with the peers that have channels.
-    pub fn insert(&self, owned: Owned, peers: HashMap<Key, Mailbox>) {
-        lock(&self.shards).insert(owned.shard, Shard { epoch: owned.epoch, peers });
+    /// Takes a shard in, with the tasks of the peers that have channels. In one step: a task ends when its shard is not registered, and a query
+    /// that came in between would start a second task for its peer.
+    pub fn insert(&self, owned: Owned, start: impl FnOnce(ShardEpoch) -> HashMap<Key, Mailbox>) {
+        let mut shards = lock(&self.shards);
+        let peers = start(ShardEpoch { shard: owned.shard.into(), epoch: owned.epoch });
+        shards.insert(owned.shard, Shard { epoch: owned.epoch, peers });
+    }
+
+    /// The task of a peer without a channel ends, if it is idle: strangers leave nothing behind (design 4.9). Whether it may end.
+    pub fn retire(&self, key: &Key, owner: &ShardEpoch, idle: impl FnOnce() -> bool) -> bool {
+        let mut shards = lock(&self.shards);
+        let Some(shard) = shards.get_mut(&(owner.shard as u8)).filter(|s| s.epoch == owner.epoch) else { return true };
+        let idle = idle();
+        if idle {
+            shard.peers.remove(key);
+        }
+        idle
     }
 
     /// Whether this engine still believes to own the shard under this epoch. The database has the last word with each commit.

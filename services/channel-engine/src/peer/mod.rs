@@ -30,6 +30,8 @@ pub(crate) use release::step_of;
 
 /// Queries of the peer that wait for this task; more are dropped, the peer repeats them.
 const QUERIES: usize = 512;
+/// Of the first channel that a peer's task holds.
+const FIRST_GENERATION: u64 = 1;
 /// How long to wait before a channel is loaded again after a failed load.
 const RELOAD: Duration = Duration::from_millis(500);
 
@@ -128,7 +130,7 @@ impl Peer {
             key,
             owner,
             slots: HashMap::new(),
-            next_generation: 1,
+            next_generation: FIRST_GENERATION,
             mailbox: mailbox.clone(),
             replies: HashMap::new(),
             next_reply: 1,
@@ -176,6 +178,10 @@ impl Peer {
             if !self.ctx.registry.owns(&self.owner) {
                 return;
             }
+            let idle = || queries.is_empty() && internal.is_empty();
+            if self.is_stranger() && self.ctx.registry.retire(&self.key, &self.owner, idle) {
+                return;
+            }
         }
     }
 
@@ -188,6 +194,11 @@ impl Peer {
                 return;
             }
         }
+    }
+
+    /// The peer never had a channel here.
+    fn is_stranger(&self) -> bool {
+        self.next_generation == FIRST_GENERATION && self.commits.is_empty()
     }
 
     fn sleep(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
