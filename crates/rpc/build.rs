@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "causeway/common/v1/common.proto",
     "causeway/engine/v1/types.proto",
     "causeway/engine/v1/channel_service.proto",
+    "causeway/engine/v1/cluster_service.proto",
     "causeway/gateway/v1/frames.proto",
     "causeway/gateway/v1/gateway_service.proto",
     "causeway/indexer/v1/indexer_service.proto",

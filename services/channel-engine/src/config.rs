@@ -22,6 +22,8 @@ pub struct Config {
     pub committers: usize,
     /// The API.
     pub server: ServerConfig,
+    /// How the node's other engines reach this one; with the same TLS and token it reaches them. By default plain text where `server` listens.
+    pub cluster: Option<ClientConfig>,
     /// Metrics and health over HTTP.
     pub metrics: Option<ServerConfig>,
     /// The node's keys.
@@ -119,6 +121,14 @@ fn committers() -> usize {
 }
 
 impl Config {
+    /// See `cluster`. Nothing when no address is known beforehand: this engine is not poked, and reads its queue in its own time.
+    pub fn cluster(&self) -> Option<ClientConfig> {
+        let listen = self.server.listen;
+        let plain = self.server.tls.is_none() && self.server.token_file.is_none();
+        let reachable = plain && listen.port() != 0 && !listen.ip().is_unspecified();
+        self.cluster.clone().or_else(|| reachable.then(|| ClientConfig::plain(format!("http://{listen}"))))
+    }
+
     /// Checks what the shape alone does not.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.engine_id.is_empty() || self.engine_id.len() > 64 {

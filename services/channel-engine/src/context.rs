@@ -14,8 +14,10 @@ use wire::SignedState;
 
 use crate::{
     clock::Clock,
+    cluster::Pokes,
     gateways::{Gateways, lock},
     hints::Hints,
+    metrics::Metrics,
     peer::{Mailbox, Peer},
     registry::Registry,
     results::Results,
@@ -26,7 +28,7 @@ use crate::{
 pub struct Context {
     /// Name of this engine in the cluster.
     pub engine_id: String,
-    /// Where other engines reach it.
+    /// Where other engines reach it; empty: nowhere.
     pub advertised: String,
     /// Our channel key: the node.
     pub key: Key,
@@ -56,6 +58,10 @@ pub struct Context {
     pub results: Results,
     /// Wakes the task poller.
     pub poke: Notify,
+    /// Other engines' shards with new tasks.
+    pub pokes: Pokes,
+    /// What is measured.
+    pub metrics: Metrics,
     /// Readiness: shards are owned.
     pub shards_gate: Gate,
     /// Peers that we opened channels with: kept connected.
@@ -108,9 +114,7 @@ impl Context {
         };
         match channels {
             Ok(channels) => {
-                for channel in &channels {
-                    self.hints.set_from(channel);
-                }
+                self.hints.replace(&channels, |peer| self.registry.epoch(store::shard_of(peer)).is_none());
                 let mut peers: Vec<Key> = channels.iter().filter(|c| c.row.left).map(|c| c.row.peer).collect();
                 peers.sort_unstable();
                 peers.dedup();

@@ -16,6 +16,15 @@ pub struct Hint {
     pub usable: bool,
 }
 
+fn hint_of(summary: &ChannelSummary) -> Hint {
+    let row = &summary.row;
+    Hint {
+        peer: row.peer,
+        available: u128::try_from(summary.available()[0]).unwrap_or(0),
+        usable: row.status == Status::Active && !row.suspended && row.their_signed.is_some(),
+    }
+}
+
 /// Hints by channel.
 #[derive(Default)]
 pub struct Hints {
@@ -36,13 +45,15 @@ impl Hints {
 
     /// What the database says of a channel: another engine's, or before it is loaded.
     pub fn set_from(&self, summary: &ChannelSummary) {
-        let row = &summary.row;
-        let hint = Hint {
-            peer: row.peer,
-            available: u128::try_from(summary.available()[0]).unwrap_or(0),
-            usable: row.status == Status::Active && !row.suspended && row.their_signed.is_some(),
-        };
-        self.write().insert(row.address, hint);
+        self.write().insert(summary.row.address, hint_of(summary));
+    }
+
+    /// What the database says of all open channels with peers of this kind: what is not among them is forgotten.
+    pub fn replace(&self, channels: &[ChannelSummary], kind: impl Fn(&Key) -> bool) {
+        let mut hints = self.write();
+        hints.retain(|_, hint| !kind(&hint.peer));
+        let those = channels.iter().filter(|channel| kind(&channel.row.peer));
+        hints.extend(those.map(|channel| (channel.row.address, hint_of(channel))));
     }
 
     /// What is believed of a channel.

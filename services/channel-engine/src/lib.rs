@@ -9,11 +9,13 @@
 
 mod api;
 mod clock;
+mod cluster;
 mod config;
 mod context;
 mod gateways;
 mod hints;
 mod inbound;
+mod metrics;
 mod ownership;
 mod payment;
 mod peer;
@@ -25,8 +27,8 @@ mod tasks;
 use std::sync::{Arc, Mutex};
 
 use contract::CodeKind;
-use rpc::engine::v1::channel_service_server::ChannelServiceServer;
-use rpc::{Connection, Health, InProcessListener, Metrics, Server, config::ConfigError};
+use rpc::engine::v1::{channel_service_server::ChannelServiceServer, cluster_service_server::ClusterServiceServer};
+use rpc::{ClientConfig, Connection, Health, InProcessListener, Metrics, Server, config::ConfigError};
 use signer::{KeySource, Keys, LocalSigner, Signer, StartState};
 use store::{Committer, Database, engine::Started};
 use tokio::sync::{Notify, watch};
@@ -91,9 +93,10 @@ pub async fn run(
     let wallet = wallet::Wallet::new(&signer.wallet_key(), wallet::wallet_id(config.global_id))?.address().address.0;
     let (incoming, incoming_rx) = watch::channel(None);
     let gateways = gateways::Gateways::start(wiring.gateways, config.engine_id.clone(), key, incoming_rx);
+    let reached = config.cluster();
     let ctx = Arc::new(Context {
         engine_id: config.engine_id.clone(),
-        advertised: config.server.listen.to_string(),
+        advertised: reached.as_ref().map_or_else(String::new, |cluster| cluster.endpoint.clone()),
         key,
         wallet,
         policy: config.ton.policy()?,
@@ -108,6 +111,8 @@ pub async fn run(
         tasks: Default::default(),
         results: Default::default(),
         poke: Notify::new(),
+        pokes: Default::default(),
+        metrics: metrics::Metrics::register(&metrics),
         shards_gate,
         urgent: Mutex::new(Vec::new()),
         peers: Default::default(),
@@ -118,9 +123,11 @@ pub async fn run(
     info!(node = hex::encode(key), engine = config.engine_id, "engine starts");
     let keeper = tokio::spawn(ownership::keep(ctx.clone()));
     tokio::spawn(tasks::poll(ctx.clone()));
-    let service = api::service(ctx.clone(), wiring.planner, wiring.indexer);
+    tokio::spawn(cluster::poke(ctx.clone(), reached.unwrap_or_else(|| ClientConfig::plain(""))));
+    tokio::spawn(cluster::look(ctx.clone()));
+    let services = (api::service(ctx.clone(), wiring.planner, wiring.indexer), cluster::Cluster::server(ctx.clone()));
     let serving = async {
-        let served = serve(&config, wiring.listener, service, &health, &metrics, &ctx.stop).await;
+        let served = serve(&config, wiring.listener, services, &health, &metrics, &ctx.stop).await;
         // It may have ended by itself.
         ctx.stop.cancel();
         served
@@ -132,7 +139,7 @@ pub async fn run(
 async fn serve(
     config: &Config,
     listener: Option<InProcessListener>,
-    service: ChannelServiceServer<api::Api>,
+    (api, cluster): (ChannelServiceServer<api::Api>, ClusterServiceServer<cluster::Cluster>),
     health: &Health,
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -143,9 +150,17 @@ async fn serve(
         tokio::spawn(async move { server.serve(stop).await });
     }
     match listener {
-        Some(listener) => Server::in_process(health).await.add_service(service).serve_in_process(listener, stop.clone()).await?,
+        Some(listener) => {
+            Server::in_process(health)
+                .await
+                .add_service(api)
+                .add_service(cluster)
+                .serve_in_process(listener, stop.clone())
+                .await?
+        }
         None => {
-            let server = Server::new(&config.server, "server", health).await?.add_service(service).bind().await?;
+            let server =
+                Server::new(&config.server, "server", health).await?.add_service(api).add_service(cluster).bind().await?;
             info!(address = %server.local_addr(), "API listens");
             server.serve(stop.clone()).await?;
         }

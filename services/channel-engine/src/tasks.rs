@@ -66,7 +66,7 @@ impl Tasks {
 }
 
 impl Context {
-    /// Hands tasks over in memory whose channel lives here; the others are found by their owner's polling.
+    /// Hands tasks over in memory whose channel lives here; the owners of the others are poked, or find them by polling.
     pub fn hand_over(self: &Arc<Self>, tasks: Vec<NewTask>) {
         for task in tasks {
             self.dispatch(task, 0);
@@ -75,7 +75,12 @@ impl Context {
 
     fn dispatch(self: &Arc<Self>, task: NewTask, seq: i64) {
         let Some(hint) = self.hints.get(&task.channel) else { return };
-        let Some(mailbox) = self.peer(&hint.peer) else { return };
+        let Some(mailbox) = self.peer(&hint.peer) else {
+            if seq == 0 {
+                self.pokes.poke(store::shard_of(&hint.peer));
+            }
+            return;
+        };
         if self.tasks.begin(&task.id, task.channel, seq) && !mailbox.send(Message::Task(task.clone())) {
             self.tasks.forget(&task.id);
         }

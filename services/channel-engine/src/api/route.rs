@@ -10,7 +10,7 @@ use rpc::{
     planner::v1::FindRouteRequest,
 };
 
-use super::{Api, submit::Command, validate};
+use super::{Api, submit::Command, unavailable, validate};
 
 /// A priced chain and the channel of its first hop.
 pub struct Route {
@@ -60,7 +60,12 @@ impl Api {
             ));
         }
         let total = first.capacity + first.fee;
-        let channel = self.ctx.hints.towards(&first.target, total).ok_or_else(|| self.no_channel(&first.target, wanted))?;
+        let mut channel = self.ctx.hints.towards(&first.target, total);
+        if channel.is_none() {
+            self.ctx.look_at_peer(&first.target).await.map_err(unavailable)?;
+            channel = self.ctx.hints.towards(&first.target, total);
+        }
+        let channel = channel.ok_or_else(|| self.no_channel(&first.target, wanted))?;
         Ok(Route { hops, channel })
     }
 

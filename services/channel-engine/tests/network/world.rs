@@ -1,6 +1,7 @@
 //! Nodes of a test: each has its own database, keys and engine. Engines can be started anew.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -11,12 +12,12 @@ use std::{
 
 use protocol::{Address, ChainUpdate, Key, NewTask, Task};
 use rpc::{
-    Connection, Health, InProcess, Metrics,
+    ClientConfig, Connection, Health, Metrics,
     common::v1::ChainHop,
     engine::v1::{channel_service_client::ChannelServiceClient, *},
 };
 use store::{Database, Pool, chain};
-use testkit::{Cluster, wait_for};
+use testkit::{Cluster, free_port, wait_for, wait_for_port};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -40,8 +41,14 @@ pub struct Node {
     ahead: AtomicI64,
 }
 
-struct Running {
-    api: ChannelServiceClient<Connection>,
+/// A running engine.
+pub struct Running {
+    /// Its API.
+    pub api: ChannelServiceClient<Connection>,
+    /// What it measures.
+    pub metrics: Metrics,
+    /// Whether it is ready.
+    pub health: Health,
     engine: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -106,6 +113,22 @@ impl World {
         };
         *running.lock().unwrap() = next;
         Ok(())
+    }
+
+    /// One more engine beside the node's first one, which keeps the shards that it has.
+    pub async fn join(&self, node: usize, engine: &str) -> anyhow::Result<Running> {
+        let Node { folder, url, gateway, ahead, .. } = &self.nodes[node];
+        launch(engine, folder, url, gateway.clone(), ahead.load(Ordering::Relaxed), &self.stop).await
+    }
+
+    /// From now on the node's API is another engine's.
+    pub fn ask(&self, node: usize, engine: &Running) {
+        self.nodes[node].running.lock().unwrap().api = engine.api.clone();
+    }
+
+    /// What the node's first engine measures.
+    pub fn metrics(&self, node: usize) -> Metrics {
+        self.nodes[node].running.lock().unwrap().metrics.clone()
     }
 
     /// Tells the node's engine to stop.
@@ -231,6 +254,7 @@ fn make_keys(folder: &Path) -> anyhow::Result<Key> {
     Ok(signer::Signer::channel_key(&signer::LocalSigner::new(keys)))
 }
 
+/// An engine that owns shards.
 async fn run(
     engine_id: &str,
     folder: &Path,
@@ -239,9 +263,24 @@ async fn run(
     ahead: i64,
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
+    let running = launch(engine_id, folder, url, gateway, ahead, stop).await?;
+    let health = &running.health;
+    wait_for("engine", LIMIT, async || if health.is_ready() { Ok(()) } else { Err(health.waiting_for()) }).await?;
+    Ok(running)
+}
+
+async fn launch(
+    engine_id: &str,
+    folder: &Path,
+    url: &str,
+    gateway: Connection,
+    ahead: i64,
+    stop: &CancellationToken,
+) -> anyhow::Result<Running> {
+    let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let place = |name: &str| folder.join(name);
     let text = format!(
-        "engine_id = \"{engine_id}\"\nsettable_clock = {}\ndatabase = \"{url}\"\n[server]\nlisten = \"127.0.0.1:0\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
+        "engine_id = \"{engine_id}\"\nsettable_clock = {}\ndatabase = \"{url}\"\n[server]\nlisten = \"{listen}\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
         ahead != 0,
         place("keystore"),
         place("key"),
@@ -250,21 +289,22 @@ async fn run(
     let file = place(engine_id).with_extension("toml");
     std::fs::write(&file, text)?;
     let config: channel_engine::Config = rpc::config::load(Some(&file))?;
-    let (client, listener) = InProcess::new();
     let indexer = if ahead == 0 { None } else { Some(time::indexer(ahead, stop).await) };
-    let wiring = channel_engine::Wiring { listener: Some(listener), gateways: vec![gateway], planner: None, indexer };
+    let wiring = channel_engine::Wiring { listener: None, gateways: vec![gateway], planner: None, indexer };
     let health = Health::new();
     // The engine adds its gates when it first runs; before that a health without gates is ready.
     let _not_yet = health.gate("shards", "the engine to run");
     let stop = stop.child_token();
-    let (h, s) = (health.clone(), stop.clone());
+    let metrics = Metrics::default();
+    let (h, m, s) = (health.clone(), metrics.clone(), stop.clone());
     let engine = tokio::spawn(async move {
-        if let Err(error) = channel_engine::run(config, wiring, h, Metrics::default(), s).await {
+        if let Err(error) = channel_engine::run(config, wiring, h, m, s).await {
             eprintln!("engine: {error:#}");
         }
     });
-    wait_for("engine", LIMIT, async || if health.is_ready() { Ok(()) } else { Err(health.waiting_for()) }).await?;
-    Ok(Running { api: ChannelServiceClient::new(client.connect()), engine, stop })
+    wait_for_port(engine_id, listen, LIMIT).await?;
+    let api = ChannelServiceClient::new(ClientConfig::plain(format!("http://{listen}")).connect("engine")?);
+    Ok(Running { api, metrics, health, engine, stop })
 }
 
 /// The channel as an engine shows it.

@@ -1,0 +1,69 @@
+//! A node whose shards are spread over two engines (design 3, 5).
+
+mod network;
+
+use network::{LIMIT, TON, World, uuid};
+use rpc::{Metrics, engine::v1::*};
+use store::shard_of;
+use testkit::wait_for;
+
+/// B's two neighbours belong to different shards.
+async fn spread() -> anyhow::Result<World> {
+    loop {
+        let world = World::start(&["a", "b", "c"]).await?;
+        if shard_of(&world.nodes[0].key) != shard_of(&world.nodes[2].key) {
+            return Ok(world);
+        }
+    }
+}
+
+fn count(metrics: &Metrics, name: &str) -> u64 {
+    let text = metrics.encode();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("causeway_engine_{name} ")));
+    line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payments_across_two_engines_do_not_wait_for_polling() -> anyhow::Result<()> {
+    let world = spread().await?;
+    let ab = world.open(0, 1, 10 * TON).await?;
+    let second = world.join(1, "b-2").await?;
+    let pool = &world.nodes[1].pool;
+    let moved = "UPDATE engine.shard SET owner = 'b-2', epoch = epoch + 1 WHERE shard = $1";
+    pool.get().await?.execute(moved, &[&i16::from(shard_of(&world.nodes[2].key))]).await?;
+    wait_for("the second engine's shard", LIMIT, async || {
+        if second.health.is_ready() { Ok(()) } else { Err(second.health.waiting_for()) }
+    })
+    .await?;
+    // Opened by the second engine: the first one learns of it by looking.
+    world.ask(1, &second);
+    let bc = world.open(1, 2, 10 * TON).await?;
+    let amount = TON / 10;
+    let send = async || world.api(0).send_transfer(world.send(amount, uuid())).await;
+    let mut paid = 0;
+    let first = wait_for("the first payment", LIMIT, async || match send().await {
+        Ok(sent) if sent.get_ref().status() == TransferStatus::Paid => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    first.await?;
+    paid += 1;
+    for _ in 0..10 {
+        let sent = send().await?.into_inner();
+        assert_eq!(sent.status(), TransferStatus::Paid, "{sent:?}");
+        paid += 1;
+    }
+    // Forwarding goes from the first engine to the second, what was learnt comes back.
+    for metrics in [&world.metrics(1), &second.metrics] {
+        assert!(count(metrics, "pokes_sent_total") > 0 && count(metrics, "pokes_received_total") > 0, "{}", metrics.encode());
+    }
+    let (moved, fees, total) = ((paid * amount).cast_signed(), (paid * 1_000_000).cast_signed(), (10 * TON).cast_signed());
+    wait_for("balances", LIMIT, async || {
+        let seen = [world.sides(0, ab).await, world.sides(1, ab).await, world.sides(1, bc).await, world.sides(2, bc).await];
+        let seen = seen.map(|s| s.ok());
+        let (a, c) = ((total - moved - fees, moved + fees), (moved, total - moved));
+        let right = [Some(a), Some((a.1, a.0)), Some((c.1, c.0)), Some(c)];
+        if seen == right { Ok(()) } else { Err(format!("{seen:?} is not {right:?}")) }
+    })
+    .await?;
+    world.audit().await
+}
