@@ -140,11 +140,16 @@ impl World {
 
     /// Agrees a channel, and tells both sides that the opener's deposit is on the chain.
     pub async fn open(&self, opener: usize, peer: usize, deposit: u128) -> anyhow::Result<Address> {
-        let address = self.agree(opener, peer, deposit).await?;
+        self.open_with(opener, peer, [deposit, 0]).await
+    }
+
+    /// The same with deposits of both.
+    pub async fn open_with(&self, opener: usize, peer: usize, deposits: [u128; 2]) -> anyhow::Result<Address> {
+        let address = self.agree(opener, peer, deposits[0]).await?;
         for node in [opener, peer] {
             self.tell(node, address, 1, |storage| {
                 storage.initialised = true;
-                storage.balance.deposited = contract::Pair { a: deposit, b: 0 };
+                storage.balance.deposited = contract::Pair { a: deposits[0], b: deposits[1] };
             })
             .await?;
         }
