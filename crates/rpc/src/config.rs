@@ -78,15 +78,24 @@ fn build<T: DeserializeOwned>(mut table: Table, variables: impl Iterator<Item = 
         let path: Vec<String> = name[ENV_PREFIX.len()..].split(ENV_SEPARATOR).map(str::to_lowercase).collect();
         set(&mut table, &path, value).map_err(|rule| ConfigError::rule(path.join("."), format!("{rule} (from {name})")))?;
     }
+    section(table, "")
+}
+
+/// Reads a configuration out of a section of a larger one, at `path` in it: errors name the whole path. `T` as for [`load`].
+///
+/// # Errors
+/// A field is unknown, missing or of the wrong shape.
+pub fn section<T: DeserializeOwned>(table: Table, path: &str) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
-        let path = error.path().to_string();
+        let place = error.path().to_string();
         let reason = error.inner().message().to_owned();
         // A missing field is reported at its table; name the field itself.
         let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        let parts = [path, if place == "." { "" } else { &place }, missing.unwrap_or_default()];
+        let field = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
         match missing {
-            Some(name) if path == "." => ConfigError::rule(name, "must be set"),
-            Some(name) => ConfigError::rule(format!("{path}.{name}"), "must be set"),
-            None => ConfigError::rule(path, format!("is not valid: {reason}")),
+            Some(_) => ConfigError::rule(field, "must be set"),
+            None => ConfigError::rule(field, format!("is not valid: {reason}")),
         }
     })
 }

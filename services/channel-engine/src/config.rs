@@ -20,8 +20,8 @@ pub struct Config {
     /// Committer tasks: each has a connection, a shard always has the same one.
     #[serde(default = "committers")]
     pub committers: usize,
-    /// The API.
-    pub server: ServerConfig,
+    /// The API. May be left out inside one process only.
+    pub server: Option<ServerConfig>,
     /// How the node's other engines reach this one; with the same TLS and token it reaches them. By default plain text where `server` listens.
     pub cluster: Option<ClientConfig>,
     /// Metrics and health over HTTP.
@@ -123,10 +123,12 @@ fn committers() -> usize {
 impl Config {
     /// See `cluster`. Nothing when no address is known beforehand: this engine is not poked, and reads its queue in its own time.
     pub fn cluster(&self) -> Option<ClientConfig> {
-        let listen = self.server.listen;
-        let plain = self.server.tls.is_none() && self.server.token_file.is_none();
-        let reachable = plain && listen.port() != 0 && !listen.ip().is_unspecified();
-        self.cluster.clone().or_else(|| reachable.then(|| ClientConfig::plain(format!("http://{listen}"))))
+        let reachable = |server: &&ServerConfig| {
+            let plain = server.tls.is_none() && server.token_file.is_none();
+            plain && server.listen.port() != 0 && !server.listen.ip().is_unspecified()
+        };
+        let server = self.server.as_ref().filter(reachable);
+        self.cluster.clone().or_else(|| server.map(|server| ClientConfig::plain(format!("http://{}", server.listen))))
     }
 
     /// Checks what the shape alone does not.
@@ -140,7 +142,7 @@ impl Config {
         if !(1..=4).contains(&self.committers) {
             return Err(ConfigError::rule("committers", "must be 1 to 4"));
         }
-        self.server.validate("server")?;
+        self.server.as_ref().map_or(Ok(()), |server| server.validate("server"))?;
         self.ton.policy().map(|_| ())
     }
 }

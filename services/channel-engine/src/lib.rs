@@ -42,7 +42,7 @@ use context::Context;
 
 /// How the engine is reached, and how it reaches the others: over ports, or inside one process.
 pub struct Wiring {
-    /// The API; `None` listens where the configuration says.
+    /// The API inside the process, beside the port that the configuration says.
     pub listener: Option<InProcessListener>,
     /// One connection per gateway.
     pub gateways: Vec<Connection>,
@@ -75,6 +75,9 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     config.validate()?;
+    if wiring.listener.is_none() && config.server.is_none() {
+        return Err(ConfigError::rule("server", "must be set").into());
+    }
     let database_gate = health.gate("database", "the database");
     let shards_gate = health.gate("shards", "a shard of the cluster");
     let database = Database::new(&config.database, &format!("causeway-engine {}", config.engine_id))?;
@@ -149,23 +152,18 @@ async fn serve(
         let stop = stop.clone();
         tokio::spawn(async move { server.serve(stop).await });
     }
-    match listener {
-        Some(listener) => {
-            Server::in_process(health)
-                .await
-                .add_service(api)
-                .add_service(cluster)
-                .serve_in_process(listener, stop.clone())
-                .await?
-        }
-        None => {
-            let server =
-                Server::new(&config.server, "server", health).await?.add_service(api).add_service(cluster).bind().await?;
-            info!(address = %server.local_addr(), "API listens");
-            server.serve(stop.clone()).await?;
-        }
-    }
-    Ok(())
+    let inside = async {
+        let Some(listener) = listener else { return Ok(()) };
+        let server = Server::in_process(health).await.add_service(api.clone());
+        anyhow::Ok(server.serve_in_process(listener, stop.clone()).await?)
+    };
+    let outside = async {
+        let Some(server) = &config.server else { return Ok(()) };
+        let server = Server::new(server, "server", health).await?.add_service(api.clone()).add_service(cluster).bind().await?;
+        info!(address = %server.local_addr(), "API listens");
+        anyhow::Ok(server.serve(stop.clone()).await?)
+    };
+    tokio::try_join!(inside, outside).map(drop)
 }
 
 /// Protocol time; `None` when stopped before the chain's was known.

@@ -1,0 +1,24 @@
+//! `causeway-node`: see the library.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use rpc::{Health, Metrics, Telemetry};
+
+/// A whole node in one process: channels, peers, the chain and routes on one database.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Configuration file (TOML). Variables such as CAUSEWAY__SERVER__LISTEN override it.
+    #[arg(long, env = "CAUSEWAY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let config: node::Config = rpc::config::load(arguments.config.as_deref())?;
+    let _telemetry = Telemetry::start("causeway-node", &config.telemetry)?;
+    let stop = rpc::shutdown_signal()?;
+    node::run(config, None, Health::new(), Metrics::default(), stop).await
+}
