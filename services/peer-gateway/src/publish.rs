@@ -38,12 +38,15 @@ impl Publisher {
     /// Publishes until stopped.
     pub async fn run(self, stop: CancellationToken) {
         let (mut address_due, mut node_due) = (Instant::now(), Instant::now());
+        let mut attached = self.gateway.hub.attached();
         loop {
             if address_due <= Instant::now() {
                 address_due = Instant::now() + outcome("address", self.publish_address().await);
             }
-            if !self.is_publisher().await {
-                // Whoever takes over publishes at once.
+            // Without an engine nobody signs: then the right to publish is better left to another gateway.
+            let signs = *attached.borrow_and_update();
+            if !signs || !self.is_publisher().await {
+                // Whoever takes over, or gets an engine, publishes at once.
                 node_due = Instant::now();
             } else if node_due <= Instant::now() {
                 node_due = Instant::now() + outcome("payment-node", self.publish_node().await);
@@ -52,6 +55,7 @@ impl Publisher {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(next) => {}
+                Ok(()) = attached.changed() => {}
             }
         }
     }
