@@ -20,22 +20,42 @@ const LIMIT: u32 = 512;
 #[derive(Default)]
 pub struct Tasks(Mutex<Handed>);
 
+/// One handing over of a task.
+pub type Ticket = u64;
+
 #[derive(Default)]
 struct Handed {
-    /// Channel and row by id.
-    under_way: HashMap<String, (Address, i64)>,
+    last: Ticket,
+    under_way: HashMap<String, UnderWay>,
     /// Applied since the queue was last read: that reading may still bring their rows.
     applied: HashSet<String>,
+    /// Applied in the time between the two readings before.
+    applied_before: HashSet<String>,
+}
+
+struct UnderWay {
+    ticket: Ticket,
+    channel: Address,
+    /// Of its row, 0 when it came right from the commit that inserted it.
+    seq: i64,
 }
 
 impl Tasks {
-    /// Whether the task is new to this engine. `seq` of its row, 0 when it comes right from the commit that inserted it.
-    fn begin(&self, id: &str, channel: Address, seq: i64) -> bool {
-        let mut handed = lock(&self.0);
-        if seq > 0 && handed.applied.contains(id) {
-            return false;
+    /// A ticket if the task is new to this engine. `seq` of its row, 0 when it comes right from the commit that inserted it.
+    fn begin(&self, id: &str, channel: Address, seq: i64) -> Option<Ticket> {
+        let handed = &mut *lock(&self.0);
+        // What comes right from its commit may come after its row was read and applied.
+        if handed.applied.contains(id) || (seq == 0 && handed.applied_before.contains(id)) || handed.under_way.contains_key(id) {
+            return None;
         }
-        handed.under_way.insert(id.into(), (channel, seq)).is_none()
+        handed.last += 1;
+        handed.under_way.insert(id.into(), UnderWay { ticket: handed.last, channel, seq });
+        Some(handed.last)
+    }
+
+    /// Whether this handing over still counts: since then the channel may have been loaded again, and the task handed over once more.
+    pub fn is_current(&self, id: &str, ticket: Ticket) -> bool {
+        lock(&self.0).under_way.get(id).is_some_and(|task| task.ticket == ticket)
     }
 
     /// The tasks were applied, their rows are gone. The same ids may come again as new tasks.
@@ -54,14 +74,14 @@ impl Tasks {
 
     /// Forgets everything handed to these channels.
     pub fn forget_channels(&self, channels: &HashSet<Address>) {
-        lock(&self.0).under_way.retain(|_, (channel, _)| !channels.contains(channel));
+        lock(&self.0).under_way.retain(|_, task| !channels.contains(&task.channel));
     }
 
     /// The queue is about to be read: the rows that it need not bring.
     fn known(&self) -> Vec<i64> {
-        let mut handed = lock(&self.0);
-        handed.applied.clear();
-        handed.under_way.values().map(|(_, seq)| *seq).filter(|seq| *seq > 0).collect()
+        let handed = &mut *lock(&self.0);
+        handed.applied_before = std::mem::take(&mut handed.applied);
+        handed.under_way.values().map(|task| task.seq).filter(|seq| *seq > 0).collect()
     }
 }
 
@@ -81,8 +101,10 @@ impl Context {
             }
             return;
         };
-        if self.tasks.begin(&task.id, task.channel, seq) && !mailbox.send(Message::Task(task.clone())) {
-            self.tasks.forget(&task.id);
+        let Some(ticket) = self.tasks.begin(&task.id, task.channel, seq) else { return };
+        let id = task.id.clone();
+        if !mailbox.send(Message::Task(task, ticket)) {
+            self.tasks.forget(&id);
         }
     }
 }
@@ -120,4 +142,34 @@ async fn read(ctx: &Arc<Context>) -> Result<(), store::Error> {
         ctx.dispatch(task.task, task.seq);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHANNEL: Address = [1; 32];
+
+    #[test]
+    fn a_row_is_handed_over_once_while_it_is_under_way_and_while_a_reading_may_still_bring_it() {
+        let tasks = Tasks::default();
+        assert!(tasks.begin("a", CHANNEL, 7).is_some() && tasks.begin("a", CHANNEL, 7).is_none());
+        assert_eq!(tasks.known(), [7]);
+        tasks.applied(vec!["a".into()]);
+        assert!(tasks.begin("a", CHANNEL, 7).is_none(), "read before it was applied");
+        assert!(tasks.known().is_empty());
+        assert!(tasks.begin("a", CHANNEL, 0).is_none(), "the commit that inserted it is heard of late");
+        assert!(tasks.begin("a", CHANNEL, 8).is_some(), "a new task of the same name");
+    }
+
+    #[test]
+    fn what_was_handed_over_before_a_reload_counts_no_more() {
+        let tasks = Tasks::default();
+        let before = tasks.begin("a", CHANNEL, 7).unwrap();
+        assert!(tasks.is_current("a", before));
+        tasks.forget_channels(&HashSet::from([CHANNEL]));
+        assert!(!tasks.is_current("a", before));
+        let after = tasks.begin("a", CHANNEL, 7).unwrap();
+        assert!(tasks.is_current("a", after) && !tasks.is_current("a", before));
+    }
 }

@@ -20,10 +20,10 @@ use rpc::gateway::v1::{OutgoingAnswer, ShardEpoch};
 use signer::{SecretUse, Step};
 use store::{Change, Fence, Verdict};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 use wire::{Request, message};
 
-use crate::{context::Context, gateways::NoAnswer, results::Outcome};
+use crate::{context::Context, gateways::NoAnswer, results::Outcome, tasks::Ticket};
 use release::{Release, Target};
 
 pub(crate) use release::step_of;
@@ -57,8 +57,8 @@ pub enum Message {
         /// The outcome.
         answer: Result<protocol::Answer, CallFailed>,
     },
-    /// A due row of the task queue.
-    Task(protocol::NewTask),
+    /// A due row of the task queue, handed over under this ticket.
+    Task(protocol::NewTask, Ticket),
     /// The peer's session came up.
     SessionUp,
     /// Agree a new channel with the peer (payments 7.8).
@@ -111,6 +111,8 @@ pub struct Peer {
     key: Key,
     owner: ShardEpoch,
     slots: HashMap<Address, Slot>,
+    /// Not in `slots` for a moment.
+    reloading: HashSet<Address>,
     next_generation: u64,
     mailbox: Mailbox,
     replies: HashMap<u64, (usize, u64)>,
@@ -130,6 +132,7 @@ impl Peer {
             key,
             owner,
             slots: HashMap::new(),
+            reloading: HashSet::new(),
             next_generation: FIRST_GENERATION,
             mailbox: mailbox.clone(),
             replies: HashMap::new(),
@@ -221,11 +224,16 @@ impl Peer {
         match message {
             Message::Query { gateway, query_id, request } => self.query(gateway, query_id, *request).await,
             Message::Answer { channel, generation, call, answer } => {
+                if let Ok(protocol::Answer::Proposal { agreed: false, reason, .. }) = &answer
+                    && reason != protocol::BUSY
+                {
+                    info!(channel = hex::encode(channel), reason, "the peer refused a proposal");
+                }
                 if self.slots.get(&channel).is_some_and(|s| s.generation == generation) {
                     self.step(channel, Event::Answer { call, answer }).await;
                 }
             }
-            Message::Task(row) => self.task(row).await,
+            Message::Task(row, ticket) => self.task(row, ticket).await,
             Message::SessionUp => {
                 for address in self.slots.keys().copied().collect::<Vec<_>>() {
                     self.step(address, Event::PeerUp).await;
@@ -244,7 +252,7 @@ impl Peer {
             return;
         };
         if !self.slots.contains_key(&address) {
-            return self.unknown_channel(gateway, query_id, &request);
+            return self.unknown_channel(gateway, query_id, &address, &request);
         }
         let mut next_channel = None;
         let mut instruction = None;
@@ -270,12 +278,12 @@ impl Peer {
         }
     }
 
-    fn unknown_channel(&self, gateway: usize, query_id: u64, request: &Request) {
+    /// A channel that is only being loaded again is busy: any other refusal would say that the proposal failed.
+    fn unknown_channel(&self, gateway: usize, query_id: u64, address: &Address, request: &Request) {
+        let reason = if self.reloading.contains(address) { protocol::BUSY } else { "channel is not known" };
         let answer = match request {
-            Request::ProposeAction(_) => {
-                message::Answer::ProposalDecision(message::ProposalDecision::refuse("channel is not known"))
-            }
-            _ => message::Answer::Decision(message::Decision::refuse("channel is not known")),
+            Request::ProposeAction(_) => message::Answer::ProposalDecision(message::ProposalDecision::refuse(reason)),
+            _ => message::Answer::Decision(message::Decision::refuse(reason)),
         };
         self.answer(gateway, query_id, answer.to_boxed());
     }
@@ -284,11 +292,14 @@ impl Peer {
         self.ctx.gateways.answer(gateway, OutgoingAnswer { query_id, owner: Some(self.owner), data: data.into() });
     }
 
-    async fn task(&mut self, row: protocol::NewTask) {
+    async fn task(&mut self, row: protocol::NewTask, ticket: Ticket) {
+        if !self.ctx.tasks.is_current(&row.id, ticket) {
+            return;
+        }
         if self.slots.contains_key(&row.channel) {
             self.step(row.channel, Event::Task { id: row.id, task: row.task }).await;
         } else {
-            warn!(task = row.id, "task for a channel that is not loaded");
+            debug!(task = row.id, "task for a channel that is not loaded: read again later");
             self.ctx.tasks.forget(&row.id);
         }
     }
@@ -421,6 +432,7 @@ impl Peer {
     /// What is in memory may not be what is in the database: forget it, load it again.
     fn poison(&mut self, address: Address) {
         self.slots.remove(&address);
+        self.reloading.insert(address);
         self.ctx.tasks.forget_channels(&HashSet::from([address]));
         self.mailbox.send(Message::Reload(address));
     }
@@ -428,10 +440,13 @@ impl Peer {
     async fn reload(&mut self, address: Address) {
         match self.load(&address).await {
             Ok(Some(channel)) => {
+                self.reloading.remove(&address);
                 self.put(channel);
                 self.step(address, Event::Tick).await;
             }
-            Ok(None) => {}
+            Ok(None) => {
+                self.reloading.remove(&address);
+            }
             Err(error) => {
                 warn!(%error, "channel cannot be loaded, trying again");
                 let mailbox = self.mailbox.clone();
