@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use testkit::{Process, wait_for_port};
 const START: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(20);
 
-/// A service process that can be stopped, killed and started again with the same configuration.
+/// A service process that can be stopped, killed and started again with the same configuration, also while others use the network.
 #[derive(Debug)]
 pub struct Service {
     name: String,
@@ -23,7 +24,7 @@ pub struct Service {
     config: PathBuf,
     log: PathBuf,
     address: SocketAddr,
-    process: Option<Process>,
+    process: Mutex<Option<Process>>,
 }
 
 impl Service {
@@ -32,7 +33,7 @@ impl Service {
         let file = folder.join(format!("{name}.toml"));
         std::fs::write(&file, config)?;
         let log = folder.join(format!("{name}.log"));
-        let mut service = Self { name, program: binary.into(), config: file, log, address, process: None };
+        let service = Self { name, program: binary.into(), config: file, log, address, process: Mutex::new(None) };
         service.start()?;
         Ok(service)
     }
@@ -47,25 +48,34 @@ impl Service {
         self.address
     }
 
+    /// Everything that it has written.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        let bytes = std::fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Process id, while it runs.
     pub fn id(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::id)
+        self.process().as_ref().map(Process::id)
     }
 
     /// Whether it has neither been ended nor ended by itself.
-    pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| matches!(process.exit_status(), Ok(None)))
+    pub fn is_running(&self) -> bool {
+        self.process().as_mut().is_some_and(|process| matches!(process.exit_status(), Ok(None)))
     }
 
     /// Starts it, if it does not run. It need not be ready when this returns.
-    pub fn start(&mut self) -> anyhow::Result<()> {
+    pub fn start(&self) -> anyhow::Result<()> {
         if self.is_running() {
             return Ok(());
         }
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&self.config).stdout(log.try_clone()?).stderr(log);
-        self.process = Some(Process::spawn(&self.name, &mut command)?);
+        *self.process() = Some(Process::spawn(&self.name, &mut command)?);
         Ok(())
     }
 
@@ -75,22 +85,26 @@ impl Service {
     }
 
     /// SIGKILL.
-    pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.take().map_or(Ok(()), |mut process| process.kill().map(drop))
+    pub fn kill(&self) -> anyhow::Result<()> {
+        self.process().take().map_or(Ok(()), |mut process| process.kill().map(drop))
     }
 
     /// SIGTERM: drained, or killed when that takes too long.
-    pub fn terminate(&mut self) -> anyhow::Result<()> {
-        self.process.take().map_or(Ok(()), |mut process| process.terminate(END).map(drop))
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        self.process().take().map_or(Ok(()), |mut process| process.terminate(END).map(drop))
     }
 
     /// SIGSTOP.
-    pub fn pause(&mut self) -> anyhow::Result<()> {
-        self.process.as_mut().context("does not run")?.pause()
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.process().as_mut().context("does not run")?.pause()
     }
 
     /// SIGCONT.
-    pub fn resume(&mut self) -> anyhow::Result<()> {
-        self.process.as_mut().context("does not run")?.resume()
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.process().as_mut().context("does not run")?.resume()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
