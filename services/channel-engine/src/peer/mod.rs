@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use contract::OpenConfig;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use protocol::{
     Address, CallFailed, CallId, Channel, Effect, Env, Event, Key, Side, Task, Write,
@@ -119,6 +120,8 @@ pub struct Peer {
     next_reply: u64,
     commits: FuturesOrdered<BoxFuture<'static, Committed>>,
     used_keys: Vec<Key>,
+    /// Channels that were offered and got no answer, by code.
+    unanswered: HashMap<[u8; 32], OpenConfig>,
 }
 
 impl Peer {
@@ -139,6 +142,7 @@ impl Peer {
             next_reply: 1,
             commits: FuturesOrdered::new(),
             used_keys: Vec::new(),
+            unanswered: HashMap::new(),
         };
         for channel in channels {
             peer.put(channel);
@@ -199,9 +203,9 @@ impl Peer {
         }
     }
 
-    /// The peer never had a channel here.
+    /// The peer never had a channel here, and none was offered that it may have agreed to.
     fn is_stranger(&self) -> bool {
-        self.next_generation == FIRST_GENERATION && self.commits.is_empty()
+        self.next_generation == FIRST_GENERATION && self.commits.is_empty() && self.unanswered.is_empty()
     }
 
     fn sleep(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::CodeKind;
+use contract::{CodeKind, OpenConfig};
 use protocol::{
     Address, Channel, ChannelRow, Key, NewTask, Task, Write,
     opening::{self, Parties},
@@ -62,13 +62,17 @@ impl Peer {
         }
         let parties = Parties { a: (self.ctx.key, self.ctx.wallet), b: (self.key, terms.wallet_addr) };
         let seconds = u32::try_from(self.ctx.clock.now_ms() / 1000).unwrap_or(u32::MAX);
-        let config = opening::open_config(policy, &parties, seconds);
+        let fresh = opening::open_config(policy, &parties, seconds);
+        // A peer that agreed and whose answer was lost takes no second channel before the first has a deposit: ask for the same one.
+        let again = |old: &OpenConfig| *old == OpenConfig { channel_id: old.channel_id, ..fresh };
+        let config = self.unanswered.get(&code.hash).copied().filter(again).unwrap_or(fresh);
         let open_config = config.to_cell();
         let row = opening::new_channel(policy, &code, config, self.ctx.key);
         let request = OpenChannelOffchain { code_hash: code.hash, open_config, node_version: opening::NODE_VERSION };
-        let Answer::OpenChannelOffchainResponse(opened) =
-            self.ask(Request::OpenChannelOffchain(request), OPEN_TIMEOUT_MS, false).await?
-        else {
+        self.unanswered.insert(code.hash, config);
+        let answer = self.ask(Request::OpenChannelOffchain(request), OPEN_TIMEOUT_MS, false).await?;
+        self.unanswered.remove(&code.hash);
+        let Answer::OpenChannelOffchainResponse(opened) = answer else {
             return Err(Error::with_message(ErrorCode::PeerRefused, "the peer answered something else"));
         };
         if !opened.reason.is_empty() {

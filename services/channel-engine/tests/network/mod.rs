@@ -46,6 +46,7 @@ pub struct Network {
     next: AtomicU64,
     recorded: Mutex<Vec<Query>>,
     cut: Mutex<Vec<[Key; 2]>>,
+    lost: Mutex<Vec<u32>>,
 }
 
 /// A query that passed.
@@ -104,6 +105,17 @@ impl Network {
     /// From now on nothing passes between these two.
     pub fn cut(&self, one: Key, other: Key) {
         self.cut.lock().unwrap().push([one, other]);
+    }
+
+    /// The answer to the next query of this constructor is lost.
+    pub fn lose_answer_to(&self, constructor: u32) {
+        self.lost.lock().unwrap().push(constructor);
+    }
+
+    fn loses(&self, query: &[u8]) -> bool {
+        let mut lost = self.lost.lock().unwrap();
+        let place = lost.iter().position(|constructor| query.starts_with(&constructor.to_le_bytes()));
+        place.map(|place| lost.swap_remove(place)).is_some()
     }
 
     /// The queries that engines sent so far.
@@ -187,8 +199,10 @@ impl Network {
             let id = self.next();
             self.waiting.lock().unwrap().insert(id, Asker::Engine { id: engine, call });
             self.expire(id, LONGEST.min(Duration::from_millis(query.timeout_ms.into())));
+            // An answer to another id is one that nobody waits for.
+            let query_id = if self.loses(&query.data) { self.next() } else { id };
             let incoming =
-                IncomingQuery { query_id: id, peer_key: from.to_vec().into(), transport: query.transport, data: query.data };
+                IncomingQuery { query_id, peer_key: from.to_vec().into(), transport: query.transport, data: query.data };
             if let Delivery::NoNode = self.deliver(&to, incoming) {
                 self.waiting.lock().unwrap().remove(&id);
                 self.result(engine, call, call_result::Outcome::Failure(CallFailure::NotConnected.into()));
