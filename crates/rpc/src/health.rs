@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
+
+use crate::Connection;
 
 /// gRPC health service name: the process works.
 pub const LIVENESS: &str = "liveness";
@@ -92,6 +97,16 @@ impl Health {
         });
         service
     }
+}
+
+/// Whether the service behind a connection is ready, by its own word.
+///
+/// # Errors
+/// It does not answer.
+pub async fn is_ready(connection: Connection) -> Result<bool, tonic::Status> {
+    let request = HealthCheckRequest { service: READINESS.into() };
+    let answer = HealthClient::new(connection).check(request).await?.into_inner();
+    Ok(answer.status() == ServingStatus::Serving)
 }
 
 async fn report(reporter: &tonic_health::server::HealthReporter, ready: bool) {

@@ -26,7 +26,7 @@ mod telemetry;
 pub use client::{ClientConfig, Connection};
 pub use error::{ERROR_DOMAIN, Error};
 pub use error_code::ErrorCode;
-pub use health::{Gate, Health, LIVENESS, READINESS};
+pub use health::{Gate, Health, LIVENESS, READINESS, is_ready};
 pub use in_process::{InProcess, InProcessListener};
 pub use metrics::Metrics;
 pub use proto::{FILE_DESCRIPTOR_SET, common, engine, gateway, indexer, planner};

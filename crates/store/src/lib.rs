@@ -26,7 +26,7 @@ mod pool;
 pub mod route;
 mod value;
 
-pub use commit::{Change, Committer, Fence, MAX_BATCH, Verdict};
+pub use commit::{Batches, Change, Committer, Fence, MAX_BATCH, Verdict};
 pub use error::Error;
 pub use lease::shard_of;
 pub use migrate::migrate;

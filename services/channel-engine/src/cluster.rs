@@ -165,7 +165,8 @@ impl Context {
         Ok(())
     }
 
-    fn owns(&self, peer: &Key) -> bool {
+    /// Whether this engine owns the peer's shard.
+    pub fn owns(&self, peer: &Key) -> bool {
         self.registry.epoch(store::shard_of(peer)).is_some()
     }
 }

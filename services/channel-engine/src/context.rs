@@ -114,7 +114,7 @@ impl Context {
         };
         match channels {
             Ok(channels) => {
-                self.hints.replace(&channels, |peer| self.registry.epoch(store::shard_of(peer)).is_none());
+                self.hints.replace(&channels, |peer| !self.owns(peer));
                 let mut peers: Vec<Key> = channels.iter().filter(|c| c.row.left).map(|c| c.row.peer).collect();
                 peers.sort_unstable();
                 peers.dedup();

@@ -14,6 +14,8 @@ pub struct Hint {
     pub available: u128,
     /// Whether new virtual channels may be opened on it.
     pub usable: bool,
+    /// Open conditionals of both sides.
+    pub open: usize,
 }
 
 fn hint_of(summary: &ChannelSummary) -> Hint {
@@ -22,6 +24,7 @@ fn hint_of(summary: &ChannelSummary) -> Hint {
         peer: row.peer,
         available: u128::try_from(summary.available()[0]).unwrap_or(0),
         usable: row.status == Status::Active && !row.suspended && row.their_signed.is_some(),
+        open: usize::try_from(summary.open.iter().sum::<u64>()).unwrap_or(usize::MAX),
     }
 }
 
@@ -39,6 +42,7 @@ impl Hints {
             peer: row.peer,
             available: u128::try_from(channel.available(Side::Our)).unwrap_or(0),
             usable: row.status == Status::Active && !row.suspended && channel.is_ready(),
+            open: channel.conditionals(Side::Our).len() + channel.conditionals(Side::Their).len(),
         };
         self.write().insert(row.address, hint);
     }
@@ -59,6 +63,11 @@ impl Hints {
     /// What is believed of a channel.
     pub fn get(&self, address: &Address) -> Option<Hint> {
         self.read().get(address).copied()
+    }
+
+    /// Open conditionals in all channels with peers of this kind.
+    pub fn conditionals(&self, kind: impl Fn(&Key) -> bool) -> usize {
+        self.read().values().filter(|hint| kind(&hint.peer)).map(|hint| hint.open).sum()
     }
 
     /// Whether there is a usable channel with this peer.

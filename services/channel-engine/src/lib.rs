@@ -64,6 +64,19 @@ impl Wiring {
             indexer: config.indexer.as_ref().map(|c| c.connect("indexer")).transpose()?,
         })
     }
+
+    /// Whose health `GetInfo` tells.
+    fn partners(&self, config: &Config) -> Vec<api::Partner> {
+        let partner = |service, config: Option<&ClientConfig>, connection: &Connection| api::Partner {
+            service,
+            endpoint: config.map_or_else(String::new, |config| config.endpoint.clone()),
+            connection: connection.clone(),
+        };
+        let gateways = self.gateways.iter().enumerate().map(|(i, c)| partner("peer-gateway", config.gateways.get(i), c));
+        let indexer = self.indexer.iter().map(|c| partner("chain-indexer", config.indexer.as_ref(), c));
+        let planner = self.planner.iter().map(|c| partner("route-planner", config.planner.as_ref(), c));
+        gateways.chain(indexer).chain(planner).collect()
+    }
 }
 
 /// Runs an engine until `stop`.
@@ -94,6 +107,7 @@ pub async fn run(
     let committer = Committer::start(&database, config.committers).await?;
     let key = signer.channel_key();
     let wallet = wallet::Wallet::new(&signer.wallet_key(), wallet::wallet_id(config.global_id))?.address().address.0;
+    let partners = wiring.partners(&config);
     let (incoming, incoming_rx) = watch::channel(None);
     let gateways = gateways::Gateways::start(wiring.gateways, config.engine_id.clone(), key, incoming_rx);
     let reached = config.cluster();
@@ -128,7 +142,8 @@ pub async fn run(
     tokio::spawn(tasks::poll(ctx.clone()));
     tokio::spawn(cluster::poke(ctx.clone(), reached.unwrap_or_else(|| ClientConfig::plain(""))));
     tokio::spawn(cluster::look(ctx.clone()));
-    let services = (api::service(ctx.clone(), wiring.planner, wiring.indexer), cluster::Cluster::server(ctx.clone()));
+    tokio::spawn(metrics::keep(ctx.clone()));
+    let services = (api::service(ctx.clone(), wiring.planner, wiring.indexer, partners), cluster::Cluster::server(ctx.clone()));
     let serving = async {
         let served = serve(&config, wiring.listener, services, &health, &metrics, &ctx.stop).await;
         // It may have ended by itself.

@@ -77,6 +77,11 @@ impl Tasks {
         lock(&self.0).under_way.retain(|_, task| !channels.contains(&task.channel));
     }
 
+    /// How many are handed over and not applied.
+    pub fn under_way(&self) -> usize {
+        lock(&self.0).under_way.len()
+    }
+
     /// The queue is about to be read: the rows that it need not bring.
     fn known(&self) -> Vec<i64> {
         let handed = &mut *lock(&self.0);

@@ -36,6 +36,16 @@ async fn transfers_pass_the_middle_node_and_every_nano_is_accounted_for() -> any
         if seen == right { Ok(()) } else { Err(format!("{seen:?} is not {right:?}")) }
     })
     .await?;
+    for line in ["payments_total{result=\"paid\"} 20", "open_conditionals 0", "shards 256"] {
+        wait_for(line, LIMIT, async || {
+            let measured = world.metrics(0).encode();
+            if measured.contains(&format!("causeway_engine_{line}\n")) { Ok(()) } else { Err(measured) }
+        })
+        .await?;
+    }
+    let services = world.api(0).get_info(GetInfoRequest {}).await?.into_inner().services;
+    let ready: Vec<_> = services.iter().map(|s| (s.service.as_str(), s.ready)).collect();
+    assert_eq!(ready, [("database", true), ("peer-gateway", true)]);
     world.audit().await?;
     Ok(())
 }

@@ -212,6 +212,11 @@ async fn three_nodes_open_pay_restart_and_settle_on_the_chain() -> anyhow::Resul
     assert!(fees > 0 && b.metrics.encode().contains("causeway_"));
     balances([&a, &b, &c], &ab, &bc, moved, fees).await?;
 
+    let services = a.api.clone().get_info(GetInfoRequest {}).await?.into_inner().services;
+    let names: Vec<_> = services.iter().map(|s| s.service.as_str()).collect();
+    assert_eq!(names, ["database", "peer-gateway", "chain-indexer", "route-planner"]);
+    assert!(services.iter().all(|s| s.ready), "{services:?}");
+
     // The node in the middle ends as by SIGTERM and comes back.
     b.stop().await?;
     let b = Node::start(plans[1].key, config(1)?).await?;

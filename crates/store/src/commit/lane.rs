@@ -3,13 +3,13 @@
 //! Every batch has a number that the database keeps (`engine.committer`). When the connection is lost before the answer came, the same batch is
 //! sent again under the same number on a new connection: whether the first one was applied or not, it is applied once, and the answer is certain.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::{
-    MAX_BATCH, Verdict,
+    Counts, MAX_BATCH, Verdict,
     group::{Group, Job, group},
     statement::{Arguments, COMMIT},
 };
@@ -61,9 +61,10 @@ impl Lane {
         Ok(Self { database, session: Some(session), id, batch: 0 })
     }
 
-    pub(super) async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
+    pub(super) async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>, counts: Arc<Counts>) {
         let mut jobs = Vec::new();
         while queue.recv_many(&mut jobs, MAX_BATCH).await > 0 {
+            counts.batch(jobs.len());
             self.settle(std::mem::take(&mut jobs)).await;
         }
     }

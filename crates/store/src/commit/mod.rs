@@ -5,6 +5,11 @@ mod group;
 mod lane;
 mod statement;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -41,6 +46,29 @@ pub enum Verdict {
 pub struct Committer {
     lanes: Vec<mpsc::UnboundedSender<Job>>,
     tasks: Vec<JoinHandle<()>>,
+    counts: Arc<Counts>,
+}
+
+/// How much was committed, refused changes included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batches {
+    /// Groups of changes that were taken together.
+    pub batches: u64,
+    /// Changes in them.
+    pub changes: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    batches: AtomicU64,
+    changes: AtomicU64,
+}
+
+impl Counts {
+    fn batch(&self, changes: usize) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(changes as u64, Ordering::Relaxed);
+    }
 }
 
 impl Committer {
@@ -50,14 +78,14 @@ impl Committer {
     /// When `lanes` is 0.
     pub async fn start(database: &Database, lanes: usize) -> Result<Self, Error> {
         assert!(lanes > 0, "a committer has lanes");
-        let (mut senders, mut tasks) = (Vec::new(), Vec::new());
+        let (mut senders, mut tasks, counts) = (Vec::new(), Vec::new(), Arc::new(Counts::default()));
         for _ in 0..lanes {
             let lane = lane::Lane::start(database.clone()).await?;
             let (sender, receiver) = mpsc::unbounded_channel();
             senders.push(sender);
-            tasks.push(tokio::spawn(lane.run(receiver)));
+            tasks.push(tokio::spawn(lane.run(receiver, counts.clone())));
         }
-        Ok(Self { lanes: senders, tasks })
+        Ok(Self { lanes: senders, tasks, counts })
     }
 
     /// Queues a change at once; the future ends when its outcome is known for certain. A database that is away is waited for.
@@ -73,6 +101,12 @@ impl Committer {
             }
             verdict.await.map_err(|_| Error::Closed)
         }
+    }
+
+    /// How much was committed since the start.
+    pub fn batches(&self) -> Batches {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Batches { batches: read(&self.counts.batches), changes: read(&self.counts.changes) }
     }
 
     /// Ends when everything that was queued has its verdict.

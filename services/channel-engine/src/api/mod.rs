@@ -32,12 +32,20 @@ use tonic::{Request, Response, Status};
 
 use crate::context::Context;
 
+pub use get_info::Partner;
+
 /// The service, ready for a server.
-pub fn service(ctx: Arc<Context>, planner: Option<Connection>, indexer: Option<Connection>) -> ChannelServiceServer<Api> {
+pub fn service(
+    ctx: Arc<Context>,
+    planner: Option<Connection>,
+    indexer: Option<Connection>,
+    partners: Vec<Partner>,
+) -> ChannelServiceServer<Api> {
     ChannelServiceServer::new(Api {
         ctx,
         planner: planner.map(PlannerServiceClient::new),
         indexer: indexer.map(IndexerServiceClient::new),
+        partners,
     })
 }
 
@@ -46,6 +54,7 @@ pub struct Api {
     ctx: Arc<Context>,
     planner: Option<PlannerServiceClient<Connection>>,
     indexer: Option<IndexerServiceClient<Connection>>,
+    partners: Vec<Partner>,
 }
 
 macro_rules! service {

@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     pin::Pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use contract::OpenConfig;
@@ -99,6 +99,8 @@ struct Slot {
 struct Committed {
     address: Address,
     generation: u64,
+    /// When it was handed to the committer, if anything was.
+    begun: Option<Instant>,
     verdict: Verdict,
     release: Vec<Release>,
     tasks: Vec<protocol::NewTask>,
@@ -320,6 +322,7 @@ impl Peer {
             used_key: used_key(&event, &self.used_keys),
         };
         let step = slot.channel.step(&env, event);
+        self.ctx.metrics.steps.inc();
         let generation = slot.generation;
         if !step.writes.is_empty() {
             self.ctx.hints.update(&slot.channel);
@@ -355,6 +358,7 @@ impl Peer {
                 }
             }
         };
+        let begun = verdict.is_some().then(Instant::now);
         self.commits.push_back(
             async move {
                 let verdict = match verdict {
@@ -362,7 +366,7 @@ impl Peer {
                     Some(verdict) => verdict.await.unwrap_or(Verdict::NotOwner),
                     None => Verdict::Applied,
                 };
-                Committed { address, generation, verdict, release, tasks, done, results }
+                Committed { address, generation, begun, verdict, release, tasks, done, results }
             }
             .boxed(),
         );
@@ -396,12 +400,16 @@ impl Peer {
     /// A verdict came: lets the effects out, or throws the memory away. Whether the task goes on.
     async fn committed(&mut self, done: Committed) -> bool {
         let current = self.slots.get(&done.address).is_some_and(|s| s.generation == done.generation);
+        if let Some(begun) = done.begun {
+            self.ctx.metrics.commit(begun, &done.verdict);
+        }
         match done.verdict {
             Verdict::Applied => {
                 for release in done.release {
                     self.let_out(release).await;
                 }
                 for (request_id, result) in done.results {
+                    self.ctx.metrics.payment(&result);
                     self.ctx.results.finish(&request_id, Outcome::from(result));
                 }
                 self.ctx.tasks.applied(done.done);
