@@ -35,3 +35,67 @@ async fn an_opening_whose_answer_was_lost_is_repeated_not_made_anew() -> anyhow:
     assert_eq!(opened.address, ton::Address::basechain(agreed[0].row.address).to_friendly(true));
     Ok(())
 }
+
+/// An offer keeps nobody from answering the other's.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_open_channels_with_each_other_at_the_same_moment() -> anyhow::Result<()> {
+    let world = World::start(&["a", "b"]).await?;
+    let open = |from: usize| OpenChannelRequest {
+        request_id: uuid(),
+        peer_key: world.nodes[1 - from].key.to_vec(),
+        coin: None,
+        top_up_nano: TON.to_string(),
+    };
+    let (mut a, mut b) = (world.api(0), world.api(1));
+    let (one, other) = tokio::try_join!(a.open_channel(open(0)), b.open_channel(open(1)))?;
+    let address = |response: tonic::Response<OpenChannelResponse>| response.into_inner().channel.unwrap().address;
+    assert_ne!(address(one), address(other));
+    for node in &world.nodes {
+        assert_eq!(store::engine::open_channels(&node.pool.get().await?).await?.len(), 2);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payments_go_on_while_an_offer_waits_for_its_answer() -> anyhow::Result<()> {
+    let world = World::start(&["a", "b"]).await?;
+    world.open(0, 1, 10 * TON).await?;
+    world.network.lose_answer_to(OpenChannelOffchain::ID);
+    let key = world.nodes[1].key.to_vec();
+    let open = OpenChannelRequest { request_id: uuid(), peer_key: key.clone(), coin: None, top_up_nano: TON.to_string() };
+    let mut api = world.api(0);
+    let opening = tokio::spawn(async move { api.open_channel(open).await });
+    let b = world.nodes[1].pool.get().await?;
+    wait_for("the peer to agree", LIMIT, async || {
+        let agreed = store::engine::open_channels(&b).await.map_err(|e| e.to_string())?.len();
+        if agreed == 2 { Ok(()) } else { Err(format!("{agreed}")) }
+    })
+    .await?;
+    let request = SendTransferRequest {
+        request_id: uuid(),
+        receiver_key: key,
+        coin: None,
+        amount_nano: TON.to_string(),
+        ttl_seconds: 0,
+        chain: vec![],
+        max_fee_nano: None,
+        wait: true,
+    };
+    let paid = world.api(0).send_transfer(request).await?.into_inner();
+    assert_eq!(paid.status(), TransferStatus::Paid);
+    assert!(!opening.is_finished(), "its answer was lost");
+    opening.await?.expect_err("its answer was lost");
+    Ok(())
+}
+
+/// The moment that tells a node's channels with one peer apart has only seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_opened_in_the_same_second_are_different_ones() -> anyhow::Result<()> {
+    let world = World::start(&["a", "b"]).await?;
+    let mut all = std::collections::HashSet::new();
+    for _ in 0..3 {
+        all.insert(world.open(0, 1, TON).await?);
+    }
+    assert_eq!(all.len(), 3);
+    Ok(())
+}

@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use contract::OpenConfig;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use protocol::{
     Address, CallFailed, CallId, Channel, Effect, Env, Event, Key, Side, Task, Write,
@@ -20,7 +19,7 @@ use protocol::{
 use rpc::gateway::v1::{OutgoingAnswer, ShardEpoch};
 use signer::{SecretUse, Step};
 use store::{Change, Fence, Verdict};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 use wire::{Request, message};
 
@@ -63,7 +62,9 @@ pub enum Message {
     /// The peer's session came up.
     SessionUp,
     /// Agree a new channel with the peer (payments 7.8).
-    Open(oneshot::Sender<Result<Address, rpc::Error>>),
+    Open(open::Done),
+    /// The peer said something to our offer, or nothing.
+    Offered(Box<open::Offered>),
     /// A commit went wrong: load the channel again.
     Reload(Address),
 }
@@ -122,8 +123,8 @@ pub struct Peer {
     next_reply: u64,
     commits: FuturesOrdered<BoxFuture<'static, Committed>>,
     used_keys: Vec<Key>,
-    /// Channels that were offered and got no answer, by code.
-    unanswered: HashMap<[u8; 32], OpenConfig>,
+    /// Nothing while an offer is under way.
+    unanswered: Option<open::Unanswered>,
 }
 
 impl Peer {
@@ -144,7 +145,7 @@ impl Peer {
             next_reply: 1,
             commits: FuturesOrdered::new(),
             used_keys: Vec::new(),
-            unanswered: HashMap::new(),
+            unanswered: Some(HashMap::new()),
         };
         for channel in channels {
             peer.put(channel);
@@ -205,9 +206,11 @@ impl Peer {
         }
     }
 
-    /// The peer never had a channel here, and none was offered that it may have agreed to.
+    /// The peer never had a channel here, and none is offered that it may have agreed to.
     fn is_stranger(&self) -> bool {
-        self.next_generation == FIRST_GENERATION && self.commits.is_empty() && self.unanswered.is_empty()
+        self.next_generation == FIRST_GENERATION
+            && self.commits.is_empty()
+            && self.unanswered.as_ref().is_some_and(HashMap::is_empty)
     }
 
     fn sleep(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -245,7 +248,8 @@ impl Peer {
                     self.step(address, Event::PeerUp).await;
                 }
             }
-            Message::Open(done) => self.open_channel(done).await,
+            Message::Open(done) => self.open_channel(done),
+            Message::Offered(offered) => self.offered(*offered).await,
             Message::Reload(address) => self.reload(address).await,
         }
     }

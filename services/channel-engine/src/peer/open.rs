@@ -1,13 +1,13 @@
 //! Agreeing a new channel with the peer (payments 7.8): we open as side A, or the peer does.
 
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use contract::{CodeKind, OpenConfig};
 use protocol::{
     Address, Channel, ChannelRow, Key, NewTask, Task, Write,
     opening::{self, Parties},
 };
-use rpc::{Error, ErrorCode};
+use rpc::{Error, ErrorCode, gateway::v1::ShardEpoch};
 use store::{Change, Verdict};
 use tl::Object;
 use tokio::sync::oneshot;
@@ -17,8 +17,11 @@ use wire::{
     message::{self, OpenChannelOffchain},
 };
 
-use super::Peer;
-use crate::gateways::{NoAnswer, Query};
+use super::{Message, Peer};
+use crate::{
+    context::Context,
+    gateways::{NoAnswer, Query},
+};
 
 /// A configuration is asked for with a call that may connect (payments 1.4).
 const CONFIG_TIMEOUT_MS: u32 = 30_000;
@@ -27,27 +30,75 @@ const OPEN_TIMEOUT_MS: u32 = 7_000;
 /// The second question waits at most this long for the session that the first one made.
 const SESSION_WAIT: Duration = Duration::from_secs(5);
 
+/// Who waits for a channel to be opened.
+pub type Done = oneshot::Sender<Result<Address, Error>>;
+
+/// Channels that were offered and got no answer, by code.
+pub type Unanswered = HashMap<[u8; 32], OpenConfig>;
+
+/// What the peer said to an offer.
+pub struct Offered {
+    done: Done,
+    result: Result<ChannelRow, Error>,
+    unanswered: Unanswered,
+}
+
+/// An offer under way. It runs beside the peer's task, which goes on with its channels, and with what the peer may offer itself.
+struct Offer {
+    ctx: Arc<Context>,
+    key: Key,
+    owner: ShardEpoch,
+    /// Unix seconds.
+    earliest: u32,
+    unanswered: Unanswered,
+}
+
 impl Peer {
-    /// A command: offer a channel, our own code first.
-    pub(super) async fn open_channel(&mut self, done: oneshot::Sender<Result<Address, Error>>) {
+    /// A command: offer a channel.
+    pub(super) fn open_channel(&mut self, done: Done) {
+        let Some(unanswered) = self.unanswered.take() else {
+            let message = "another channel with this peer is being opened";
+            let _ = done.send(Err(Error::with_message(ErrorCode::Unavailable, message)));
+            return;
+        };
+        // The moment in a channel's id: the last of our offers had an earlier one.
+        let moment = |row: &ChannelRow| u32::from_le_bytes(row.config.channel_id[12..].try_into().unwrap_or_default());
+        let ours = self.slots.values().map(|s| s.channel.row()).filter(|row| row.left);
+        let earliest = ours.map(moment).max().map_or(0, |last| last.saturating_add(1));
+        let mut offer = Offer { ctx: self.ctx.clone(), key: self.key, owner: self.owner, earliest, unanswered };
+        let mailbox = self.mailbox.clone();
+        tokio::spawn(async move {
+            let result = offer.any_code().await;
+            mailbox.send(Message::Offered(Box::new(Offered { done, result, unanswered: offer.unanswered })));
+        });
+    }
+
+    /// The offer has ended.
+    pub(super) async fn offered(&mut self, offered: Offered) {
+        self.unanswered = Some(offered.unanswered);
+        let result = match offered.result {
+            Ok(row) => {
+                let address = row.address;
+                self.create(row, true).await.map(|()| address)
+            }
+            Err(error) => Err(error),
+        };
+        let _ = offered.done.send(result);
+    }
+}
+
+impl Offer {
+    /// Our own code first.
+    async fn any_code(&mut self) -> Result<ChannelRow, Error> {
         let mut last = Error::with_message(ErrorCode::PeerRefused, "no contract code is configured");
         for code in self.ctx.codes.clone() {
             match self.offer(code).await {
-                Ok(row) => {
-                    let address = row.address;
-                    let result = self.create(row, true).await.map(|()| address);
-                    let _ = done.send(result);
-                    return;
-                }
                 // Another code may be to the peer's taste; an unreachable peer has none.
                 Err(error) if error.code() == ErrorCode::PeerRefused => last = error,
-                Err(error) => {
-                    last = error;
-                    break;
-                }
+                ended => return ended,
             }
         }
-        let _ = done.send(Err(last));
+        Err(last)
     }
 
     async fn offer(&mut self, code: CodeKind) -> Result<ChannelRow, Error> {
@@ -62,7 +113,7 @@ impl Peer {
         }
         let parties = Parties { a: (self.ctx.key, self.ctx.wallet), b: (self.key, terms.wallet_addr) };
         let seconds = u32::try_from(self.ctx.clock.now_ms() / 1000).unwrap_or(u32::MAX);
-        let fresh = opening::open_config(policy, &parties, seconds);
+        let fresh = opening::open_config(policy, &parties, seconds.max(self.earliest));
         // A peer that agreed and whose answer was lost takes no second channel before the first has a deposit: ask for the same one.
         let again = |old: &OpenConfig| *old == OpenConfig { channel_id: old.channel_id, ..fresh };
         let config = self.unanswered.get(&code.hash).copied().filter(again).unwrap_or(fresh);
@@ -84,7 +135,7 @@ impl Peer {
         Ok(row)
     }
 
-    async fn ask(&mut self, request: Request, timeout_ms: u32, may_connect: bool) -> Result<Answer, Error> {
+    async fn ask(&self, request: Request, timeout_ms: u32, may_connect: bool) -> Result<Answer, Error> {
         let rldp = request.over_rldp();
         let waited = std::time::Instant::now();
         while !may_connect && !self.ctx.gateways.is_connected(&self.key) && waited.elapsed() < SESSION_WAIT {
@@ -102,7 +153,9 @@ impl Peer {
             }
         }
     }
+}
 
+impl Peer {
     /// The peer offers a channel.
     pub(super) async fn accept_channel(&mut self, gateway: usize, query_id: u64, request: OpenChannelOffchain) {
         let us = (self.ctx.key, self.ctx.wallet);
@@ -129,7 +182,8 @@ impl Peer {
     fn idle_channel(&self) -> bool {
         self.slots
             .values()
-            .any(|s| s.channel.row().onchain.deposited == [0; 2] && s.channel.row().status == protocol::Status::Active)
+            .map(|s| s.channel.row())
+            .any(|row| !row.left && row.onchain.deposited == [0; 2] && row.status == protocol::Status::Active)
     }
 
     async fn create(&mut self, mut row: ChannelRow, opener: bool) -> Result<(), Error> {

@@ -198,9 +198,11 @@ impl Network {
             }
             let id = self.next();
             self.waiting.lock().unwrap().insert(id, Asker::Engine { id: engine, call });
-            self.expire(id, LONGEST.min(Duration::from_millis(query.timeout_ms.into())));
+            let patience = Duration::from_millis(query.timeout_ms.into());
             // An answer to another id is one that nobody waits for.
-            let query_id = if self.loses(&query.data) { self.next() } else { id };
+            let (query_id, patience) =
+                if self.loses(&query.data) { (self.next(), patience) } else { (id, patience.min(LONGEST)) };
+            self.expire(id, patience);
             let incoming =
                 IncomingQuery { query_id, peer_key: from.to_vec().into(), transport: query.transport, data: query.data };
             if let Delivery::NoNode = self.deliver(&to, incoming) {
