@@ -136,7 +136,7 @@ impl Config {
             shared.insert("global_config".into(), text(network));
         }
         let config: chain_indexer::Config = fill("indexer", &self.indexer, shared, &["metrics", "telemetry"])?;
-        config.validate().map_err(|error| inside("indexer", error))?;
+        config.validate().and_then(|()| config.servers().map(drop)).map_err(|error| inside("indexer", error))?;
         Ok(config)
     }
 
@@ -212,7 +212,7 @@ mod tests {
         config.services().map_err(|error| error.to_string())
     }
 
-    const REST: &str = "[gateway]\nlisten = '127.0.0.1:0'\n[indexer]\nlite_servers = []\nglobal_config = 'x'\n";
+    const REST: &str = "[gateway]\nlisten = '127.0.0.1:0'\n[indexer]\nlite_servers = [{ address = '127.0.0.1:1', key = '3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29' }]\n";
 
     #[test]
     fn a_few_lines_are_enough() {
@@ -231,6 +231,10 @@ mod tests {
             ("[gateway]\nlisten = '127.0.0.1:0'\nname = 'x'\n", "`gateway.name` must not be set"),
             ("[engine]\nserver = { listen = '127.0.0.1:0' }\n", "`engine.server` must not be set"),
             ("[gateway]\nlisten = '127.0.0.1:0'\n", "`indexer.lite_servers` must name a server"),
+            (
+                "[gateway]\nlisten = '127.0.0.1:0'\n[indexer]\nlite_servers = [{ address = '127.0.0.1:1', key = '00' }]\n",
+                "`indexer.lite_servers[0].key` must be",
+            ),
             ("[engine.ton]\nproxy_min_fee = 'x'\n", "`engine.ton.proxy_min_fee`"),
             ("colour = 1\n", "`colour` is not valid"),
         ];

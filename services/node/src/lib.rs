@@ -29,6 +29,7 @@ mod config;
 use anyhow::Context as _;
 use peer_gateway::Listener as GatewayListener;
 use route_planner::Listener as PlannerListener;
+use rpc::config::ConfigError;
 use rpc::{Gate, Health, InProcess, InProcessListener, Metrics, Server};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,9 @@ pub async fn run(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    if listener.is_none() && config.server.is_none() {
+        return Err(ConfigError::rule("server", "must be set").into());
+    }
     let services = config.services()?;
     info!(node = hex::encode(services.node_key), "node starts");
     if let Some(server) = &config.metrics {
