@@ -334,9 +334,6 @@ impl Channel {
 
     /// Stores the peer's signature over its current body, unless the one we have covers a newer copy of ours.
     pub(super) fn keep_signature(&mut self, state: &SignedState, out: &mut Step) {
-        if self.row.their_signed.as_ref() == Some(state) {
-            return;
-        }
         let seqno = |s: &SignedState| s.state.counterparty.map_or(0, |c| c.seqno);
         if self.row.their_signed.as_ref().is_none_or(|known| known.state.body != state.state.body || seqno(known) <= seqno(state))
         {
