@@ -1,13 +1,13 @@
 //! Building what a network runs on.
 
-use std::{path::PathBuf, process::Command};
+use std::{ffi::OsString, path::PathBuf, process::Command};
 
 use anyhow::ensure;
 
 /// Builds the services' binaries, the chain and the CLI; their folder.
 pub fn services(debug: bool) -> anyhow::Result<PathBuf> {
     let packages = ["devnet", "channel-engine", "peer-gateway", "chain-indexer", "route-planner", "cli"];
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(cargo());
     command.current_dir(crate::root()).args(["build", "--bins"]);
     command.args(packages.iter().flat_map(|p| ["-p", p]));
     if !debug {
@@ -16,4 +16,9 @@ pub fn services(debug: bool) -> anyhow::Result<PathBuf> {
     ensure!(command.status()?.success(), "the services do not build");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
     Ok(target.join(if debug { "debug" } else { "release" }))
+}
+
+/// The cargo that runs us, else the one on the path.
+pub fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod contracts;
 mod demo;
+mod simulate;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -23,6 +24,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Transfers per second, their times and what they cost, on three nodes of real processes
     Bench(bench::Arguments),
+    /// Run seeds of the simulator, or one with its log: `--seed 7 --trace`
+    Simulate(simulate::Arguments),
     /// Check that the committed contract code is what its sources compile to
     Contracts(contracts::Arguments),
 }
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Contracts(arguments) => contracts::run(&arguments),
     }
 }

@@ -25,8 +25,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn command(extra: &[String]) -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = Command::new(crate::build::cargo());
     command.current_dir(crate::root()).arg("test");
     // The caller's own choice of packages replaces all of them.
     let own = extra.iter().take_while(|argument| *argument != "--");

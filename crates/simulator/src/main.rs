@@ -1,4 +1,4 @@
-//! Runs seeds, or one with its log: `simulate --seed 7 --trace`.
+//! Runs seeds, or one with its log: `cargo xtask simulate --seed 7 --trace`.
 
 use std::process::ExitCode;
 
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
-            eprintln!("{error}\nusage: simulate [--seed N] [--seeds N] [--actions N] [--trace] | --scenario FILE");
+            eprintln!("{error}\nusage: cargo xtask simulate [--seed N] [--seeds N] [--actions N] [--trace] | --scenario FILE");
             return ExitCode::from(2);
         }
     };
@@ -50,6 +50,9 @@ fn main() -> ExitCode {
         }
         if report.failure.is_some() || arguments.seeds == 1 {
             println!("{report}");
+        }
+        if report.failure.is_some() {
+            println!("  again: {}", report.replay(&arguments.options));
         }
         failed += u64::from(report.failure.is_some());
     }

@@ -48,6 +48,15 @@ pub struct Report {
     pub log: Vec<String>,
 }
 
+impl Report {
+    /// The command that shows it happen again, with its log.
+    pub fn replay(&self, options: &Options) -> String {
+        let actions = options.actions;
+        let more = if actions == Options::default().actions { String::new() } else { format!(" --actions {actions}") };
+        format!("cargo xtask simulate --seed {}{more} --trace", self.seed)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = self.failure.as_deref().unwrap_or("ok");

@@ -22,7 +22,7 @@ fn run_all(seeds: u64) -> (Vec<Report>, Coverage) {
             let report = run(seed, &Options::default());
             coverage.add(&report.coverage);
             if report.failure.is_some() {
-                println!("{report}\n  replay: cargo xtask simulate --seed {seed} --trace");
+                println!("{report}\n  again: {}", report.replay(&Options::default()));
                 failed.push(report);
             } else {
                 assert!(report.actions >= 200, "seed {seed} did too little");
@@ -59,4 +59,11 @@ fn a_seed_decides_everything() {
         assert_eq!(first.log, second.log, "seed {seed}");
         assert_eq!(first.events, second.events, "seed {seed}");
     }
+}
+
+#[test]
+fn a_failing_run_names_the_command_that_repeats_it() {
+    let options = Options { actions: 7, ..Options::default() };
+    assert_eq!(run(3, &options).replay(&options), "cargo xtask simulate --seed 3 --actions 7 --trace");
+    assert_eq!(run(3, &options).replay(&Options::default()), "cargo xtask simulate --seed 3 --trace");
 }
