@@ -4,9 +4,13 @@
 //! Not here: the tests themselves (`tests/tests`).
 
 mod chance;
+mod impostor;
 mod line;
+mod owners;
 mod structure;
 
 pub use chance::Chance;
+pub use impostor::speaks_as_owner;
 pub use line::{Line, Scene, database};
+pub use owners::Owners;
 pub use structure::{Package, diagram, packages, reaches, root};

@@ -53,11 +53,11 @@ impl Scene<'_> {
 }
 
 impl Line {
-    /// Starts the nodes, B with so many engines, and opens the channels.
-    pub async fn start(engines_of_b: usize) -> anyhow::Result<Self> {
+    /// Starts the nodes, B with so many engines and each with a key that suits ([`Plan::suits`]), and opens the channels.
+    pub async fn start(engines_of_b: usize, suits: fn(&str, &[u8; 32]) -> bool) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut plan = Plan::three(&testnet::built_binaries()?, folder.path());
-        plan.nodes[1].1 = engines_of_b;
+        (plan.nodes[1].1, plan.suits) = (engines_of_b, suits);
         if let Some(kept) = std::env::var_os("CAUSEWAY_KEEP") {
             plan.folder = kept.into();
         }

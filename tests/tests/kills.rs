@@ -12,7 +12,7 @@ const PROCESSES: [fn(&Node) -> &Service; 3] = [|node| &node.engines[0], |node| &
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_the_nine_processes_is_killed() {
     let mut chance = Chance::new();
-    let mut line = Line::start(1).await.unwrap();
+    let mut line = Line::start(1, |_, _| true).await.unwrap();
     for node in 0..3 {
         for (number, process) in PROCESSES.iter().enumerate() {
             // Every process of one node is started again at once: a gateway within the same second (network 3.13).

@@ -37,12 +37,20 @@ pub struct Plan {
     pub keep: bool,
     /// Names of the nodes, each with its number of engines.
     pub nodes: Vec<(&'static str, usize)>,
+    /// Whether a node of this name may have this channel key; keys are made until one may. For tests that need peers on certain shards.
+    pub suits: fn(&str, &[u8; 32]) -> bool,
 }
 
 impl Plan {
     /// Three nodes `a`, `b` and `c` of one engine each.
     pub fn three(binaries: &Path, folder: &Path) -> Self {
-        Self { binaries: binaries.into(), folder: folder.into(), keep: false, nodes: vec![("a", 1), ("b", 1), ("c", 1)] }
+        Self {
+            binaries: binaries.into(),
+            folder: folder.into(),
+            keep: false,
+            nodes: vec![("a", 1), ("b", 1), ("c", 1)],
+            suits: |_, _| true,
+        }
     }
 }
 

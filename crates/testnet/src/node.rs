@@ -44,7 +44,7 @@ impl Node {
     ) -> anyhow::Result<Self> {
         let folder = plan.folder.join(name);
         fs::create_dir_all(&folder)?;
-        let key = make_keys(&folder)?;
+        let key = make_keys(&folder, |key| (plan.suits)(name, key))?;
         let database = cluster.create_database(name).await?;
         let files = Files { name, key, folder: &folder, database: &database.url, global_config };
         let ports = || -> anyhow::Result<SocketAddr> { Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?))) };
@@ -96,14 +96,19 @@ impl Node {
 }
 
 /// Makes the node's keystore as the services would at their first start, and reads its channel key: the gateway is told.
-fn make_keys(folder: &Path) -> anyhow::Result<[u8; 32]> {
-    let secret = folder.join("secret");
+fn make_keys(folder: &Path, suits: impl Fn(&[u8; 32]) -> bool) -> anyhow::Result<[u8; 32]> {
+    let (secret, keystore) = (folder.join("secret"), folder.join("keystore"));
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     fs::write(&secret, hex::encode(bytes))?;
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
-    let keys = Keys::open_or_create(&folder.join("keystore"), &KeySource::KeyFile(secret))?;
-    Ok(LocalSigner::new(keys).channel_key())
+    loop {
+        let key = LocalSigner::new(Keys::open_or_create(&keystore, &KeySource::KeyFile(secret.clone()))?).channel_key();
+        if suits(&key) {
+            return Ok(key);
+        }
+        fs::remove_file(&keystore)?;
+    }
 }
 
 /// The configuration files of a node.

@@ -7,11 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::Key;
+use protocol::{Address, Key};
 use rpc::{
     ClientConfig, Connection,
+    config::ConfigError,
     engine::v1::{
         PokeRequest, PokeResponse,
+        channel_service_client::ChannelServiceClient,
         cluster_service_client::ClusterServiceClient,
         cluster_service_server::{ClusterService, ClusterServiceServer},
     },
@@ -45,9 +47,9 @@ impl Pokes {
     }
 }
 
-/// Pokes the owners, until the engine stops. `how`: what reaches them, but for the address.
-pub async fn poke(ctx: Arc<Context>, how: ClientConfig) {
-    let mut owners = Owners { how, read: None, by_shard: HashMap::new(), clients: HashMap::new() };
+/// Pokes the owners, until the engine stops.
+pub async fn poke(ctx: Arc<Context>) {
+    let mut owners = Owners { read: None, by_shard: HashMap::new(), clients: HashMap::new() };
     loop {
         tokio::select! {
             () = ctx.stop.cancelled() => return,
@@ -68,7 +70,6 @@ pub async fn poke(ctx: Arc<Context>, how: ClientConfig) {
 
 /// Who owns what, as of a moment ago.
 struct Owners {
-    how: ClientConfig,
     read: Option<Instant>,
     by_shard: HashMap<u8, String>,
     clients: HashMap<String, ClusterServiceClient<Connection>>,
@@ -85,8 +86,7 @@ impl Owners {
         self.by_shard.clear();
         for other in others {
             if !self.clients.contains_key(&other.address) {
-                let config = ClientConfig { endpoint: other.address.clone(), ..self.how.clone() };
-                match config.connect("cluster") {
+                match ctx.engine_at(&other.address) {
                     Ok(connection) => drop(self.clients.insert(other.address.clone(), ClusterServiceClient::new(connection))),
                     Err(error) => warn!(engine = other.engine, %error, "engine cannot be poked"),
                 }
@@ -163,6 +163,32 @@ impl Context {
             self.hints.replace(&channels, |other| other == peer);
         }
         Ok(())
+    }
+
+    /// The channel to promise `amount` on. Before one of another engine is called too poor its rows are looked at: the hint may be old.
+    pub async fn channel_towards(&self, peer: &Key, amount: u128) -> Option<Address> {
+        let found = self.hints.towards(peer, amount);
+        if found.is_some() {
+            return found;
+        }
+        if let Err(error) = self.look_at_peer(peer).await {
+            warn!(%error, "channels of other engines cannot be read");
+        }
+        self.hints.towards(peer, amount)
+    }
+
+    /// The API of the engine that owns the peer's shard, if it is another one.
+    pub async fn owner_elsewhere(&self, peer: &Key) -> anyhow::Result<Option<ChannelServiceClient<Connection>>> {
+        let shard = store::shard_of(peer);
+        let members = lease::members(&self.pool.get().await?).await?;
+        let owner = members.into_iter().find(|m| m.alive && m.shards.iter().any(|owned| owned.shard == shard));
+        let owner = owner.filter(|owner| owner.engine != self.engine_id && !owner.address.is_empty());
+        Ok(owner.map(|owner| self.engine_at(&owner.address)).transpose()?.map(ChannelServiceClient::new))
+    }
+
+    fn engine_at(&self, address: &str) -> Result<Connection, ConfigError> {
+        let how = self.reached.clone().unwrap_or_else(|| ClientConfig::plain(""));
+        ClientConfig { endpoint: address.into(), ..how }.connect("cluster")
     }
 
     /// Whether this engine owns the peer's shard.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use contract::{CodeKind, constants};
 use protocol::{Address, Alarm, Channel, Key, Order, OrderMessage, Policy, Write};
-use rpc::Gate;
+use rpc::{ClientConfig, Gate};
 use signer::{ContractMessage, SignedBodies, Signer};
 use store::{Committer, Pool, chain::NewOrder};
 use tokio::sync::Notify;
@@ -28,8 +28,8 @@ use crate::{
 pub struct Context {
     /// Name of this engine in the cluster.
     pub engine_id: String,
-    /// Where other engines reach it; empty: nowhere.
-    pub advertised: String,
+    /// How other engines reach this one, if they can; but for the address, how it reaches them.
+    pub reached: Option<ClientConfig>,
     /// Our channel key: the node.
     pub key: Key,
     /// Account of the node's wallet in the basechain.

@@ -110,10 +110,9 @@ pub async fn run(
     let partners = wiring.partners(&config);
     let (incoming, incoming_rx) = watch::channel(None);
     let gateways = gateways::Gateways::start(wiring.gateways, config.engine_id.clone(), key, incoming_rx);
-    let reached = config.cluster();
     let ctx = Arc::new(Context {
         engine_id: config.engine_id.clone(),
-        advertised: reached.as_ref().map_or_else(String::new, |cluster| cluster.endpoint.clone()),
+        reached: config.cluster(),
         key,
         wallet,
         policy: config.ton.policy()?,
@@ -140,7 +139,7 @@ pub async fn run(
     info!(node = hex::encode(key), engine = config.engine_id, "engine starts");
     let keeper = tokio::spawn(ownership::keep(ctx.clone()));
     tokio::spawn(tasks::poll(ctx.clone()));
-    tokio::spawn(cluster::poke(ctx.clone(), reached.unwrap_or_else(|| ClientConfig::plain(""))));
+    tokio::spawn(cluster::poke(ctx.clone()));
     tokio::spawn(cluster::look(ctx.clone()));
     tokio::spawn(metrics::keep(ctx.clone()));
     let services = (api::service(ctx.clone(), wiring.planner, wiring.indexer, partners), cluster::Cluster::server(ctx.clone()));

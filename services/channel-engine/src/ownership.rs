@@ -35,7 +35,8 @@ pub async fn keep(ctx: Arc<Context>) {
 
 async fn renew(ctx: &Context) -> Result<(), store::Error> {
     let client = ctx.pool.get().await?;
-    lease::renew(&client, &ctx.engine_id, &ctx.advertised, LEASE).await
+    let address = ctx.reached.as_ref().map_or("", |reached| &reached.endpoint);
+    lease::renew(&client, &ctx.engine_id, address, LEASE).await
 }
 
 /// At shutdown, when nothing is under way any more.
@@ -53,10 +54,18 @@ pub async fn leave(ctx: &Context) {
 async fn turn(ctx: &Arc<Context>) -> Result<(), store::Error> {
     renew(ctx).await?;
     let mut client = ctx.pool.get().await?;
-    let mine = lease::mine(&client, &ctx.engine_id).await?;
+    let mut mine = lease::mine(&client, &ctx.engine_id).await?;
     let lost = ctx.registry.retain(&mine);
     if !lost.is_empty() {
-        warn!(?lost, "shards were taken over by another engine");
+        warn!(shards = lost.len(), "shards were taken over by another engine");
+    }
+    let excess = lease::excess(&client, &ctx.engine_id).await?;
+    let spare = mine.split_off(mine.len().saturating_sub(excess));
+    if !spare.is_empty() {
+        // Others joined. What is under way ends as in a crash: the new owner finds it written ahead.
+        ctx.registry.retain(&mine);
+        lease::release(&client, &ctx.engine_id, &spare).await?;
+        info!(shards = spare.len(), "shards given up for other engines");
     }
     let taken = lease::take(&client, &ctx.engine_id).await?;
     // Rows that say ours but that this process never loaded: it was restarted under the same name.
@@ -67,7 +76,7 @@ async fn turn(ctx: &Arc<Context>) -> Result<(), store::Error> {
         fresh = lease::take(&client, &ctx.engine_id).await?;
     }
     fresh.extend(taken);
-    let changed = !fresh.is_empty() || !lost.is_empty();
+    let changed = !fresh.is_empty() || !lost.is_empty() || !spare.is_empty();
     if !fresh.is_empty() {
         let numbers: Vec<u8> = fresh.iter().map(|o| o.shard).collect();
         let loaded = store::engine::load(&mut client, &numbers).await?;

@@ -142,8 +142,13 @@ impl Hub {
 
     /// The fence: whether something about this peer, sent under this ownership, may go out.
     pub fn passes(&self, peer: &Key, owner: Option<&ShardEpoch>) -> bool {
-        let Some(owner) = owner else { return false };
-        owner.shard == u32::from(store::shard_of(peer)) && self.state().shards.passes(owner)
+        let passes =
+            owner.is_some_and(|owner| owner.shard == u32::from(store::shard_of(peer)) && self.state().shards.passes(owner));
+        if !passes {
+            tracing::info!(peer = hex::encode(peer), ?owner, "dropped: not sent by the owner of the peer's shard");
+            self.metrics.fenced.inc();
+        }
+        passes
     }
 
     /// The engine that owns a peer's shard.

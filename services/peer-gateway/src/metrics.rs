@@ -16,6 +16,8 @@ pub(crate) struct Result {
 pub(crate) struct Metrics {
     pub sessions: Gauge,
     pub engines: Gauge,
+    /// Queries and answers of engines that did not own the peer's shard.
+    pub fenced: Counter,
     /// Queries of peers: passed, answered here, or why dropped.
     incoming: Family<Result, Counter>,
     /// Queries of engines by outcome.
@@ -31,6 +33,7 @@ impl Metrics {
             let registry = registry.sub_registry_with_prefix("gateway");
             registry.register("sessions", "Authenticated peers", own.sessions.clone());
             registry.register("engines", "Attached engines", own.engines.clone());
+            registry.register("fenced", "Dropped queries and answers of former owners of a shard", own.fenced.clone());
             registry.register("incoming_queries", "Queries of peers", own.incoming.clone());
             registry.register("outgoing_queries", "Queries of engines to peers", own.outgoing.clone());
             registry.register("authentications", "Authentications", own.authentications.clone());

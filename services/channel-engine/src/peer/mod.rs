@@ -274,7 +274,7 @@ impl Peer {
             if let Some(i) = &instruction
                 && i.next_target != self.ctx.key
             {
-                next_channel = self.ctx.hints.towards(&i.next_target, i.next_capacity.saturating_add(i.next_fee));
+                next_channel = self.ctx.channel_towards(&i.next_target, i.next_capacity.saturating_add(i.next_fee)).await;
             }
         }
         let reply = self.next_reply;
