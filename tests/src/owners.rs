@@ -70,7 +70,8 @@ impl Owners {
         let client = self.0.get().await?;
         let rows = client
             .query(
-                "SELECT what || ' by ' || writer FROM watch.change WHERE writer IS DISTINCT FROM owner ORDER BY seq LIMIT 20",
+                "SELECT seq || ': ' || what || ' by ' || writer || ' in shard ' || shard || ' of ' || owner || ', epoch ' || epoch \
+                 FROM watch.change WHERE writer <> owner ORDER BY seq LIMIT 20",
                 &[],
             )
             .await?;
