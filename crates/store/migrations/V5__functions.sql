@@ -210,13 +210,14 @@ BEGIN
     IF cardinality(p_leg) > 0 THEN
         INSERT INTO engine.leg AS l (
             key, direction, channel, capacity, fee, prepay, deadline, state, resolved, resolution, other_channel, sender, request_id,
-            sealed, action, released, told)
+            sealed, action, released, told, live)
         SELECT n.key, n.direction, n.channel, n.capacity, n.fee, n.prepay, n.deadline, n.state, n.resolved, n.resolution,
-            n.other_channel, n.sender, n.request_id, n.sealed, n.action, n.released, n.told
+            n.other_channel, n.sender, n.request_id, n.sealed, n.action, n.released, n.told, n.state < 4 OR n.released > 0 OR NOT n.told
         FROM unnest(p_leg) n
         ON CONFLICT (key, direction, channel) DO UPDATE SET state = excluded.state, resolved = excluded.resolved,
             resolution = excluded.resolution, other_channel = excluded.other_channel, request_id = excluded.request_id,
-            sealed = excluded.sealed, action = excluded.action, released = excluded.released, told = excluded.told
+            sealed = excluded.sealed, action = excluded.action, released = excluded.released, told = excluded.told,
+            live = excluded.live
         -- what is final stays: a used key that is tried again leaves the old leg as it is
         WHERE l.state < 4 OR l.state = excluded.state;
     END IF;

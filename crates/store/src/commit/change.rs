@@ -19,6 +19,8 @@ pub struct Change {
     pub(super) epoch: i64,
     /// The channel's version that the step began with, and ended with.
     pub(super) versions: (i64, i64),
+    /// Whether it may wait a few milliseconds under load.
+    pub(super) patient: bool,
     pub(super) rows: Rows,
 }
 
@@ -64,7 +66,21 @@ impl Change {
             return Err(Error::Inconsistent("more channel rows or orders than the step has"));
         }
         let (epoch, after) = (long("epoch", fence.epoch)?, long("version", fence.version)?);
-        Ok(Self { channel: fence.channel, shard: fence.shard, epoch, versions: (after - i64::from(written), after), rows })
+        Ok(Self {
+            channel: fence.channel,
+            shard: fence.shard,
+            epoch,
+            versions: (after - i64::from(written), after),
+            patient: false,
+            rows,
+        })
+    }
+
+    /// The same change; under load it may wait a few milliseconds for others to be committed with. For what no peer waits for.
+    #[must_use]
+    pub fn patient(mut self, patient: bool) -> Self {
+        self.patient = patient;
+        self
     }
 }
 

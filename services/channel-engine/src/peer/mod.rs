@@ -13,7 +13,7 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use protocol::{
-    Address, CallFailed, CallId, Channel, Effect, Env, Event, Key, Side, Task, Write,
+    Address, CallFailed, CallId, Channel, Effect, Env, Event, Key, Outgoing, Response, Side, Task, Write,
     envelope::{channel_of, event, instruction_key},
 };
 use rpc::gateway::v1::{OutgoingAnswer, ShardEpoch};
@@ -331,6 +331,7 @@ impl Peer {
         if !step.writes.is_empty() {
             self.ctx.hints.update(&slot.channel);
         }
+        let patient = !step.effects.iter().any(is_awaited);
         let targets = self.targets(address, generation, step.effects);
         let release = Release::prepare(&self.ctx, targets).await;
         let (release, orders) = match (release, self.ctx.orders(&self.slots[&address].channel, &step.writes).await) {
@@ -355,7 +356,7 @@ impl Peer {
         } else {
             let version = self.slots[&address].channel.row().version;
             match Change::new(self.fence(address, version), step.writes, orders) {
-                Ok(change) => Some(self.ctx.committer.commit(change)),
+                Ok(change) => Some(self.ctx.committer.commit(change.patient(patient))),
                 Err(error) => {
                     error!(%error, "writes that are no change, channel is loaded again");
                     return self.poison(address);
@@ -513,6 +514,15 @@ impl Peer {
             },
             Release::Alarm { channel, alarm } => self.ctx.alarm(&channel, &alarm).await,
         }
+    }
+}
+
+/// Whether the pair's next state waits for this effect: nothing else can be proposed on the channel meanwhile.
+fn is_awaited(effect: &Effect) -> bool {
+    match effect {
+        Effect::Reply { answer, .. } => matches!(answer, Response::Proposal { .. }),
+        Effect::Call { request, .. } => matches!(request, Outgoing::Propose { .. } | Outgoing::Lock { .. }),
+        Effect::LoadDictionary { .. } | Effect::Alarm(_) => true,
     }
 }
 
