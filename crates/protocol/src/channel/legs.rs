@@ -14,8 +14,13 @@ use crate::{
 
 /// After the peer agreed to propose, how long to wait before asking again.
 const ASK_AGAIN_MS: u64 = 10_000;
-/// First pause after a refusal or silence; doubles up to [`ASK_AGAIN_MS`].
-const ASK_RETRY_MS: u64 = 500;
+/// First pause after a refusal or silence; doubles up to [`ASK_AGAIN_MS`]. Short: a payee's request may overtake its own answer to the opening,
+/// and is then refused as unknown.
+const ASK_RETRY_MS: u64 = 10;
+/// Doublings at most.
+const ASK_DOUBLINGS: u32 = 10;
+/// Pause while as many legs ask as may.
+const ASK_CROWDED_MS: u64 = 500;
 /// How many legs of one channel ask at the same time.
 const MAX_ASKS: usize = 256;
 
@@ -139,7 +144,7 @@ impl Channel {
             self.call(CallKind::Ask(key), Outgoing::Request(action), out);
             self.reschedule(&key, |slot| slot.asking = true);
         } else {
-            let later = env.now + ASK_RETRY_MS;
+            let later = env.now + ASK_CROWDED_MS;
             self.reschedule(&key, |slot| slot.ask_at = slot.ask_at.max(later));
         }
     }
@@ -162,7 +167,7 @@ impl Channel {
         let agreed = matches!(answer, Ok(Answer::Decision { agreed: true, .. }));
         self.reschedule(&key, |slot| {
             slot.asking = false;
-            let pause = if agreed { ASK_AGAIN_MS } else { (ASK_RETRY_MS << slot.asked.min(5)).min(ASK_AGAIN_MS) };
+            let pause = if agreed { ASK_AGAIN_MS } else { (ASK_RETRY_MS << slot.asked.min(ASK_DOUBLINGS)).min(ASK_AGAIN_MS) };
             slot.asked = slot.asked.saturating_add(1);
             slot.ask_at = env.now + pause;
         });
