@@ -87,6 +87,7 @@ CREATE TYPE engine.set_result AS (request_id text, state smallint, amount numeri
 -- Raised, which undoes everything: CWS01 a stale version, CWS02 something would go down, CWS03 a task that is gone, CWS04 a batch that a later
 -- one has overtaken, CWS05 a row that should be there is not.
 -- A batch number that was applied already returns at once: repeating a batch whose answer got lost is safe.
+-- Row by row, because a batch has a row or two of each table most of the time: joins with unnest() cost twice as much then.
 -- Plans are made once, often while the tables are empty: `shard + 0` and `coalesce(until, 0)` keep the planner from every index but the key's.
 CREATE FUNCTION engine.commit(
     p_committer bigint, p_batch bigint, p_shard smallint[], p_epoch bigint[], p_key bytea[],
@@ -98,49 +99,63 @@ CREATE FUNCTION engine.commit(
     OUT lost bigint[], OUT used bytea[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    v_rows bigint;
+    v_batch bigint;
+    v_version bigint;
+    v_key bytea;
+    v_new engine.new_channel;
+    v_seen engine.seen_channel;
+    n engine.set_channel;
+    r engine.remove_condition;
+    a engine.add_condition;
+    b engine.new_body;
+    o engine.set_outcome;
+    s engine.new_peer_state;
+    l engine.set_leg;
+    d engine.done_task;
+    t engine.set_result;
 BEGIN
     UPDATE engine.committer c SET batch = p_batch, at = now() WHERE c.id = p_committer AND c.batch < p_batch;
     IF NOT FOUND THEN
-        SELECT c.batch INTO v_rows FROM engine.committer c WHERE c.id = p_committer;
-        IF v_rows = p_batch THEN
+        SELECT c.batch INTO v_batch FROM engine.committer c WHERE c.id = p_committer;
+        IF v_batch = p_batch THEN
             RETURN;
         END IF;
-        RAISE EXCEPTION 'batch % overtaken by %', p_batch, v_rows USING ERRCODE = 'CWS04';
+        RAISE EXCEPTION 'batch % overtaken by %', p_batch, v_batch USING ERRCODE = 'CWS04';
     END IF;
 
     -- A takeover waits for this lock, and this waits for a takeover (design 4.3).
-    SELECT count(*) INTO v_rows FROM (
-        SELECT s.shard FROM unnest(p_shard, p_epoch) f(shard, epoch) JOIN engine.shard s ON s.shard = f.shard AND s.epoch = f.epoch
-        FOR SHARE OF s
-    ) owned;
-    IF v_rows < cardinality(p_shard) THEN
-        SELECT array_agg(f.place) INTO lost FROM unnest(p_shard, p_epoch) WITH ORDINALITY f(shard, epoch, place)
-        WHERE NOT EXISTS (SELECT FROM engine.shard s WHERE s.shard = f.shard AND s.epoch = f.epoch);
-    END IF;
-    IF cardinality(p_key) > 0 THEN
-        SELECT array_agg(k.key) INTO used FROM engine.virtual_key k WHERE k.key = ANY (p_key);
-    END IF;
+    FOR i IN 1 .. cardinality(p_shard) LOOP
+        PERFORM FROM engine.shard h WHERE h.shard = p_shard[i] AND h.epoch = p_epoch[i] FOR SHARE;
+        IF NOT FOUND THEN
+            lost := lost || i::bigint;
+        END IF;
+    END LOOP;
+    FOREACH v_key IN ARRAY p_key LOOP
+        PERFORM FROM engine.virtual_key k WHERE k.key = v_key;
+        IF FOUND THEN
+            used := used || v_key;
+        END IF;
+    END LOOP;
     IF lost IS NOT NULL OR used IS NOT NULL THEN
         UPDATE engine.committer c SET batch = p_batch - 1 WHERE c.id = p_committer;
         RETURN;
     END IF;
-    IF cardinality(p_key) > 0 THEN
-        INSERT INTO engine.virtual_key SELECT unnest(p_key);
-    END IF;
+    FOREACH v_key IN ARRAY p_key LOOP
+        INSERT INTO engine.virtual_key VALUES (v_key);
+    END LOOP;
 
-    IF cardinality(p_new_channel) > 0 THEN
+    FOREACH v_new IN ARRAY p_new_channel LOOP
         INSERT INTO engine.channel (address, shard, peer, config, code_hash, is_left, safe_close)
-        SELECT c.address, c.shard, c.peer, c.config, c.code_hash, c.is_left, c.safe_close FROM unnest(p_new_channel) c
+        VALUES (v_new.address, v_new.shard, v_new.peer, v_new.config, v_new.code_hash, v_new.is_left, v_new.safe_close)
         ON CONFLICT (address) DO NOTHING;
-    END IF;
-    IF cardinality(p_seen) > 0 THEN
-        SELECT count(*) INTO v_rows FROM unnest(p_seen) s JOIN engine.channel c ON c.address = s.address AND c.version = s.version;
-        IF v_rows < cardinality(p_seen) THEN
+    END LOOP;
+    FOREACH v_seen IN ARRAY p_seen LOOP
+        PERFORM FROM engine.channel c WHERE c.address = v_seen.address AND c.version = v_seen.version;
+        IF NOT FOUND THEN
             RAISE EXCEPTION 'stale channel' USING ERRCODE = 'CWS01';
         END IF;
-    END IF;
-    IF cardinality(p_channel) > 0 THEN
+    END LOOP;
+    FOREACH n IN ARRAY p_channel LOOP
         UPDATE engine.channel c SET
             version = n.version, status = n.status, suspended = n.suspended,
             our_seqno = n.our_seqno, our_sent = n.our_sent, our_conditionals = n.our_conditionals,
@@ -151,94 +166,85 @@ BEGIN
             chain_lt = n.chain_lt, inited = n.inited, our_deposited = n.our_deposited, their_deposited = n.their_deposited,
             our_withdrawn = n.our_withdrawn, their_withdrawn = n.their_withdrawn, our_committed = n.our_committed,
             their_committed = n.their_committed, closing = n.closing
-        FROM unnest(p_channel) n
         WHERE c.address = n.address AND c.version = n.base AND c.shard + 0 = n.shard
             AND c.our_seqno <= n.our_seqno AND c.our_sent <= n.our_sent
             AND c.their_seqno <= n.their_seqno AND c.their_sent <= n.their_sent
             AND c.chain_lt <= n.chain_lt AND (c.status < 3 OR n.status = 3);
-        GET DIAGNOSTICS v_rows = ROW_COUNT;
-        IF v_rows < cardinality(p_channel) THEN
-            PERFORM FROM unnest(p_channel) n LEFT JOIN engine.channel c ON c.address = n.address
-            WHERE c.version IS DISTINCT FROM n.base AND c.version IS DISTINCT FROM n.version;
-            IF FOUND THEN
+        IF NOT FOUND THEN
+            SELECT c.version INTO v_version FROM engine.channel c WHERE c.address = n.address;
+            IF v_version IS DISTINCT FROM n.base THEN
                 RAISE EXCEPTION 'stale channel' USING ERRCODE = 'CWS01';
             END IF;
             RAISE EXCEPTION 'seqno, sent, logical time or status would go back' USING ERRCODE = 'CWS02';
         END IF;
-    END IF;
+    END LOOP;
 
     -- Removals first: a new condition may take the index of one that goes.
-    IF cardinality(p_remove) > 0 THEN
-        UPDATE engine.conditional c SET until = r.until FROM unnest(p_remove) r
+    FOREACH r IN ARRAY p_remove LOOP
+        UPDATE engine.conditional c SET until = r.until
         WHERE c.channel = r.channel AND c.side = r.side AND c.key = r.key AND coalesce(c.until, 0) = 0;
-        GET DIAGNOSTICS v_rows = ROW_COUNT;
-        IF v_rows < cardinality(p_remove) THEN
+        IF NOT FOUND THEN
             RAISE EXCEPTION 'no such condition' USING ERRCODE = 'CWS05';
         END IF;
-    END IF;
-    IF cardinality(p_add) > 0 THEN
+    END LOOP;
+    FOREACH a IN ARRAY p_add LOOP
         INSERT INTO engine.conditional (channel, side, key, index, capacity, fee, prepay, deadline, since, until)
-        SELECT a.channel, a.side, a.key, a.index, a.capacity, a.fee, a.prepay, a.deadline, a.since, a.until FROM unnest(p_add) a;
-    END IF;
+        VALUES (a.channel, a.side, a.key, a.index, a.capacity, a.fee, a.prepay, a.deadline, a.since, a.until);
+    END LOOP;
 
-    IF cardinality(p_body) > 0 THEN
+    FOREACH b IN ARRAY p_body LOOP
         INSERT INTO engine.signed_body (channel, seqno, attempt, sent, conditionals, change, key, capacity, fee, prepay, deadline)
-        SELECT b.channel, b.seqno, b.attempt, b.sent, b.conditionals, b.change, b.key, b.capacity, b.fee, b.prepay, b.deadline
-        FROM unnest(p_body) b;
-    END IF;
-    IF cardinality(p_outcome) > 0 THEN
-        UPDATE engine.signed_body b SET outcome = o.outcome FROM unnest(p_outcome) o
-        WHERE b.channel = o.channel AND b.seqno = o.seqno AND b.attempt = o.attempt AND (b.outcome IS NULL OR b.outcome = 1);
-        GET DIAGNOSTICS v_rows = ROW_COUNT;
-        IF v_rows < cardinality(p_outcome) THEN
+        VALUES (b.channel, b.seqno, b.attempt, b.sent, b.conditionals, b.change, b.key, b.capacity, b.fee, b.prepay, b.deadline);
+    END LOOP;
+    FOREACH o IN ARRAY p_outcome LOOP
+        UPDATE engine.signed_body c SET outcome = o.outcome
+        WHERE c.channel = o.channel AND c.seqno = o.seqno AND c.attempt = o.attempt AND (c.outcome IS NULL OR c.outcome = 1);
+        IF NOT FOUND THEN
             RAISE EXCEPTION 'no such open body' USING ERRCODE = 'CWS05';
         END IF;
-    END IF;
-    IF cardinality(p_peer_state) > 0 THEN
+    END LOOP;
+    FOREACH s IN ARRAY p_peer_state LOOP
         INSERT INTO engine.peer_state AS p (channel, seqno, sent, conditionals, signature, copy_seqno, copy_sent, copy_conditionals)
-        SELECT s.channel, s.seqno, s.sent, s.conditionals, s.signature, s.copy_seqno, s.copy_sent, s.copy_conditionals
-        FROM unnest(p_peer_state) s
+        VALUES (s.channel, s.seqno, s.sent, s.conditionals, s.signature, s.copy_seqno, s.copy_sent, s.copy_conditionals)
         ON CONFLICT (channel, seqno) DO UPDATE SET signature = excluded.signature, copy_seqno = excluded.copy_seqno,
             copy_sent = excluded.copy_sent, copy_conditionals = excluded.copy_conditionals
         WHERE p.sent = excluded.sent AND p.conditionals = excluded.conditionals;
-        GET DIAGNOSTICS v_rows = ROW_COUNT;
-        IF v_rows < cardinality(p_peer_state) THEN
+        IF NOT FOUND THEN
             RAISE EXCEPTION 'another body of the peer is stored at that seqno' USING ERRCODE = 'CWS02';
         END IF;
-    END IF;
+    END LOOP;
 
-    IF cardinality(p_leg) > 0 THEN
-        INSERT INTO engine.leg AS l (
+    FOREACH l IN ARRAY p_leg LOOP
+        INSERT INTO engine.leg AS g (
             key, direction, channel, capacity, fee, prepay, deadline, state, resolved, resolution, other_channel, sender, request_id,
             sealed, action, released, told, live)
-        SELECT n.key, n.direction, n.channel, n.capacity, n.fee, n.prepay, n.deadline, n.state, n.resolved, n.resolution,
-            n.other_channel, n.sender, n.request_id, n.sealed, n.action, n.released, n.told, n.state < 4 OR n.released > 0 OR NOT n.told
-        FROM unnest(p_leg) n
+        VALUES (l.key, l.direction, l.channel, l.capacity, l.fee, l.prepay, l.deadline, l.state, l.resolved, l.resolution,
+            l.other_channel, l.sender, l.request_id, l.sealed, l.action, l.released, l.told,
+            l.state < 4 OR l.released > 0 OR NOT l.told)
         ON CONFLICT (key, direction, channel) DO UPDATE SET state = excluded.state, resolved = excluded.resolved,
             resolution = excluded.resolution, other_channel = excluded.other_channel, request_id = excluded.request_id,
             sealed = excluded.sealed, action = excluded.action, released = excluded.released, told = excluded.told,
             live = excluded.live
         -- what is final stays: a used key that is tried again leaves the old leg as it is
-        WHERE l.state < 4 OR l.state = excluded.state;
-    END IF;
+        WHERE g.state < 4 OR g.state = excluded.state;
+    END LOOP;
 
     IF cardinality(p_task) > 0 THEN
         PERFORM engine.post_tasks(p_task);
     END IF;
-    IF cardinality(p_done) > 0 THEN
-        DELETE FROM engine.task t USING unnest(p_done) d WHERE t.id = d.id AND t.shard + 0 = d.shard;
-        GET DIAGNOSTICS v_rows = ROW_COUNT;
-        IF v_rows < cardinality(p_done) THEN
+    FOREACH d IN ARRAY p_done LOOP
+        DELETE FROM engine.task c WHERE c.id = d.id AND c.shard + 0 = d.shard;
+        IF NOT FOUND THEN
             RAISE EXCEPTION 'task is gone' USING ERRCODE = 'CWS03';
         END IF;
-    END IF;
+    END LOOP;
     IF cardinality(p_order) > 0 THEN
         PERFORM chain.place_orders(p_order);
     END IF;
-    IF cardinality(p_result) > 0 THEN
-        UPDATE engine.request r SET state = n.state, amount = n.amount, reason = n.reason FROM unnest(p_result) n
-        WHERE r.request_id = n.request_id AND r.state < 2 AND r.state < n.state;
-    END IF;
+    FOREACH t IN ARRAY p_result LOOP
+        UPDATE engine.request c SET state = t.state, amount = t.amount, reason = t.reason
+        WHERE c.request_id = t.request_id AND c.state < 2 AND c.state < t.state;
+    END LOOP;
 END $$;
 
 -- ---- ownership, all by the database's clock
