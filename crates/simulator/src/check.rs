@@ -53,7 +53,8 @@ impl World {
         let store = &self.nodes[node].store;
         let rows = &store.channels[channel];
         let limit = self.nodes[node].policy.risk_limit;
-        let checks: [(&'static str, Check); 7] = [
+        let checks: [(&'static str, Check); 8] = [
+            ("no body pays less than one signed before it", never_less(rows, &step.writes)),
             ("at most two bodies per seqno, one agreed", two_bodies(rows, &step.writes)),
             ("seqno, sent and version never go down", monotone(before, &rows.row)),
             ("pending proposals are written ahead", written_ahead(rows)),
@@ -104,12 +105,12 @@ impl World {
         }
         let rows = &n.store.channels[channel];
         let known = n.store.knows_body(channel, &our.body);
-        let rank = |b: &wire::state::Body| (b.seqno, b.sent);
-        let highest = rows.bodies.values().flatten().map(|b| rank(&b.body)).max().unwrap_or((0, 0));
+        let bodies = || rows.bodies.values().flatten().map(|b| b.body);
+        let highest = (bodies().map(|b| b.seqno).max().unwrap_or(0), bodies().map(|b| b.sent).max().unwrap_or(0));
         // The order was written before: later bodies cannot exist, for nothing is signed in a dispute.
         let start = matches!(order, OrderMessage::Start { .. });
-        if !known || (start && rank(&our.body) < highest) {
-            let text = format!("{}: {:?} instead of {highest:?}", n.name, rank(&our.body));
+        if !known || (start && (our.body.seqno < highest.0 || our.body.sent < highest.1)) {
+            let text = format!("{}: {:?} instead of {highest:?}", n.name, (our.body.seqno, our.body.sent));
             self.broke("a forced close uses the highest body signed", text);
         }
     }
@@ -391,6 +392,20 @@ fn two_bodies(rows: &ChannelRows, writes: &[Write]) -> Check {
             && (b.body.sent, b.body.conditionals) != (base.sent, base.conditionals)
         {
             return Err(format!("seqno {seqno}: the second body is no increment"));
+        }
+    }
+    Ok(())
+}
+
+/// Payments 7.6.4: a challenge with a body of a higher seqno or of a higher sent costs the fine, so the newest body must have both. Bodies below
+/// the committed seqno are dead.
+fn never_less(rows: &ChannelRows, writes: &[Write]) -> Check {
+    let committed = rows.row.onchain.committed[0];
+    for write in writes {
+        let Write::SignedBody(new) = write else { continue };
+        let earlier = rows.bodies.range(committed..new.body.seqno).flat_map(|(_, bodies)| bodies);
+        if let Some(old) = earlier.map(|b| b.body).find(|old| old.sent > new.body.sent) {
+            return Err(format!("seqno {} pays {}, seqno {} paid {}", new.body.seqno, new.body.sent, old.seqno, old.sent));
         }
     }
     Ok(())

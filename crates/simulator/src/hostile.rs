@@ -1,7 +1,7 @@
 //! One node that lies. It runs the honest node's code inside, so that it gets everywhere, and lies at its edges: about what it stored, with
 //! what it signs, and on the chain. With a friend among the senders it also knows virtual keys.
 
-use std::rc::Rc;
+use std::{collections::VecDeque, rc::Rc};
 
 use contract::{CloseToSign, Message, Pair, SettleToSign, Side, ToSign, constants};
 use ed25519_dalek::Signer;
@@ -33,12 +33,27 @@ pub(crate) struct Hostile {
     pub(crate) lies: u64,
     /// Old queries, with whom they were for.
     pub(crate) recorded: Vec<(usize, Vec<u8>)>,
+    /// What it does with the next proposals that it gets, in a scenario.
+    pub(crate) script: VecDeque<Lie>,
+}
+
+/// A lie about a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lie {
+    RefuseAfterStoring,
+    AgreeWithoutStoring,
 }
 
 impl World {
     fn lies(&mut self, node: usize, share: u64) -> bool {
         let lies = self.nodes[node].hostile.as_ref().map_or(0, |h| h.lies);
         self.rng.chance(lies * share / 100)
+    }
+
+    /// Whether the scenario wants this lie now.
+    fn scripted(&mut self, node: usize, lie: Lie) -> bool {
+        let script = self.nodes[node].hostile.as_mut().map(|h| &mut h.script);
+        script.is_some_and(|s| s.pop_front_if(|next| *next == lie).is_some())
     }
 
     fn hostile_sign(&self, node: usize, state: State) -> SignedState {
@@ -130,7 +145,7 @@ impl World {
     fn lie_about_proposal(&mut self, node: usize, honest: &ProposalDecision) -> Answer {
         let state = honest.signed_state.as_ref().and_then(|cell| SignedState::from_cell(cell.as_ref()).ok());
         Answer::ProposalDecision(match state {
-            Some(_) if self.lies(node, 120) => {
+            Some(_) if self.scripted(node, Lie::RefuseAfterStoring) || self.lies(node, 120) => {
                 self.coverage.hit("hostile: refuses after storing");
                 ProposalDecision::refuse("no")
             }
@@ -161,7 +176,7 @@ impl World {
     /// Whether it answers a query without showing it to its honest half.
     pub(crate) fn hostile_query(&mut self, id: QueryId, from: usize, to: usize, request: &Request) -> bool {
         let answer = match request {
-            Request::ProposeAction(p) if self.lies(to, 40) => {
+            Request::ProposeAction(p) if self.scripted(to, Lie::AgreeWithoutStoring) || self.lies(to, 40) => {
                 let Some(answer) = self.agree_without_storing(to, p) else { return false };
                 answer
             }
@@ -339,6 +354,19 @@ impl World {
             Some(_) => return false,
         }
         true
+    }
+
+    /// Starts a close with a body of its own that promises nothing, made for the occasion.
+    pub(crate) fn start_with_nothing(&mut self, node: usize, channel: Address) -> Option<()> {
+        self.nodes[node].hostile.get_or_insert_default();
+        let row = &self.nodes[node].store.channels[&channel].row;
+        let (side, victim) = (side_of(row), row.their_signed?);
+        let body = Body { seqno: row.our.seqno + 50, sent: row.our.sent, conditionals: [0; 32] };
+        let state = State { channel_id: row.config.channel_id, body, counterparty: Some(victim.state.body) };
+        let states = Pair::of(side, self.hostile_sign(node, state), victim);
+        let message = start_message(&self.nodes[node].key, side, state.channel_id, states);
+        self.evil_message(node, &channel, constants::CLOSE_VALUE, &message, "hostile: starts a close with nothing promised");
+        Some(())
     }
 
     fn evil_message(&mut self, node: usize, channel: &Address, value: u128, message: &Message, what: &'static str) {

@@ -18,6 +18,8 @@
 //! mute B A / unmute B A      answers from B to A are lost
 //! deaf B A / undeaf B A      queries from A do not reach B
 //! session A B 10             down for seconds
+//! lie B refuse-after-storing from now on B is hostile; it does this to the next proposals, in order. Or: agree-without-storing
+//! start-with-nothing B A     B is hostile and starts a close with a body that promises nothing
 //! topup A B 5              A deposits in its channel with B
 //! close A B / force A B      A closes its channel with B together with it, or alone
 //! expect paid p1 1.5         or: failed p1, opened p2, pending p2
@@ -29,7 +31,7 @@
 
 use protocol::{Address, RequestResult, Side, Task};
 
-use crate::{Options, faults::CrashPoint, world::World};
+use crate::{Options, faults::CrashPoint, hostile::Lie, world::World};
 
 /// Why a scenario did not go as written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -219,6 +221,21 @@ impl Script {
                 let (a, b) = (self.node(a)?, self.node(b)?);
                 self.world.session_down(a, b, seconds(time)?);
                 Ok(())
+            }
+            ["lie", node, lie] => {
+                let lie = match lie {
+                    "refuse-after-storing" => Lie::RefuseAfterStoring,
+                    "agree-without-storing" => Lie::AgreeWithoutStoring,
+                    _ => return Err(format!("unknown lie {lie}")),
+                };
+                let node = self.node(node)?;
+                self.world.nodes[node].hostile.get_or_insert_default().script.push_back(lie);
+                Ok(())
+            }
+            ["start-with-nothing", a, b] => {
+                let (a, b) = (self.node(a)?, self.node(b)?);
+                let channel = self.channel(a, b)?;
+                self.world.start_with_nothing(a, channel).ok_or("states were not exchanged".into())
             }
             ["mute" | "unmute" | "deaf" | "undeaf", a, b] => {
                 let (a, b) = (self.node(a)?, self.node(b)?);

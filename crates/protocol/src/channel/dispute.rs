@@ -114,6 +114,7 @@ impl Channel {
         let now = &self.row.onchain;
         if now.committed != was.committed {
             self.row.pending_withdraw = [0; 2];
+            self.row.void.take_if(|void| void.seqno < self.row.onchain.committed[0]);
         }
         self.note_quarantine(&was);
         if was.inited && !self.row.onchain.inited {
@@ -253,7 +254,8 @@ impl Channel {
         Some(newest + fine > q.their.sent + claimable)
     }
 
-    /// The dictionary that a quarantine began with, and the resolutions that we hold for it; asks for it when it is not in memory.
+    /// The dictionary that a quarantine began with, and the resolutions that we hold for it; asks for it when it is not in memory. Of a body
+    /// that we never stored (one that we refused, or one made for the dispute) nothing can be proved, so it is as good as empty.
     fn quarantined_dictionary(&mut self, q: &Quarantined, out: &mut Step) -> Option<(Conditionals, BTreeMap<u32, Resolution>)> {
         if q.their_base == self.theirs.root_hash() {
             let resolutions = self.claims().filter_map(|leg| Some((leg.condition.index(), leg.resolution?))).collect();
@@ -261,9 +263,9 @@ impl Channel {
         }
         if let Some((seqno, dictionary, resolutions)) = &self.dispute.loaded
             && *seqno == q.their.seqno
-            && dictionary.root_hash() == q.their_base
         {
-            return Some((dictionary.clone(), resolutions.clone()));
+            let stored = dictionary.root_hash() == q.their_base;
+            return Some(if stored { (dictionary.clone(), resolutions.clone()) } else { Default::default() });
         }
         if self.dispute.asked != Some(q.their.seqno) {
             self.dispute.asked = Some(q.their.seqno);

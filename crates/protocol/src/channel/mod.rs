@@ -220,8 +220,8 @@ impl Channel {
         self.drive_lock(env, out);
         self.drive_legs(env, out);
         self.drive_close(env, out);
-        self.drive_dispute(env, out);
         self.drive_proposals(env, out);
+        self.drive_dispute(env, out);
     }
 
     fn on_task(&mut self, env: &Env<'_>, task: Task, out: &mut Step) {

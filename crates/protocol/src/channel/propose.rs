@@ -1,5 +1,7 @@
 //! Our own proposals: written ahead, tried until there is evidence, never guessed (design 4.6, payments 4.3).
 
+use std::collections::VecDeque;
+
 use wire::{
     conditionals::Condition,
     message::{Action, ConfirmClose, IncrementStates, RemoveVirtual},
@@ -11,6 +13,9 @@ use crate::{
     Answer, BUSY, CallFailed, Direction, Half, LegState,
     step::{Alarm, Attempt, Change, Env, Outcome, Outgoing, Side, SignedBody, Step, Write},
 };
+
+/// Why a channel is left, and nothing new is promised on it, while the peer holds a body that pays more than the agreed one.
+const REFUSED_PAYMENT: &str = "the peer refused a payment that it had asked for";
 
 /// After this long without evidence an operator should know.
 const PENDING_LONG_MS: u64 = 60_000;
@@ -72,22 +77,54 @@ impl Channel {
         self.begin_attempt(env, out);
     }
 
-    /// Takes the next proposal that is possible and writes it ahead.
+    /// Takes the next proposal that is possible and writes it ahead. What would pay less than a void body waits.
     fn start_next(&mut self, env: &Env<'_>, out: &mut Step) {
-        if let Some(want_response) = self.row.increment {
-            self.row.increment = None;
+        let owed = self.void_owed();
+        if owed == 0
+            && let Some(want_response) = self.row.increment.take()
+        {
             return self.write_ahead(env, Work::Increment { want_response }, Change::None, 0, out);
         }
         if !self.is_ready() {
             return;
         }
+        let mut waiting = VecDeque::new();
+        let mut next = None;
         while let Some(work) = self.todo.pop_front() {
             match self.prepare(env, work) {
-                Ok(Some((change, pays))) => return self.write_ahead(env, work, change, pays, out),
+                Ok(Some((change, pays))) if pays >= owed => {
+                    next = Some((work, change, pays));
+                    break;
+                }
+                Ok(Some(_)) => waiting.push_back(work),
                 Ok(None) => {}
                 Err(reason) => self.leg_impossible(env, work, reason, out),
             }
         }
+        let held = !waiting.is_empty() || self.row.increment.is_some();
+        waiting.append(&mut self.todo);
+        self.todo = waiting;
+        match next {
+            Some((work, change, pays)) => self.write_ahead(env, work, change, pays, out),
+            None if held && !self.may_pay(env, owed) => self.force_close(REFUSED_PAYMENT, out),
+            None => {}
+        }
+    }
+
+    /// How much more than our agreed body the void one of its seqno pays. Until we have paid that much, nothing else is signed: of a later
+    /// body that pays less and the void one, whichever we started a close from, a challenge with the other would cost the fine
+    /// (payments 7.6.4).
+    pub(super) fn void_owed(&self) -> u128 {
+        self.row.void.map_or(0, |void| void.sent.saturating_sub(self.row.our.sent))
+    }
+
+    /// Whether a payment of that much may still come to be: the payee asks again for what it refused.
+    fn may_pay(&self, env: &Env<'_>, owed: u128) -> bool {
+        self.legs().filter(|leg| leg.direction() == Direction::Out).any(|leg| match leg.state {
+            LegState::Open => env.now < leg.dead_at() && leg.condition.locked() >= owed,
+            LegState::Closing => leg.due() >= owed,
+            _ => false,
+        })
     }
 
     /// What the proposal changes and how much `sent` grows; nothing when it is not wanted any more (payments 4.5, proposer's column).
@@ -99,6 +136,9 @@ impl Channel {
             (Work::Open(_), LegState::Opening) => {
                 if self.row.status != Status::Active {
                     return Err("channel is not active");
+                }
+                if self.void_owed() > 0 {
+                    return Err(REFUSED_PAYMENT);
                 }
                 if u64::from(condition.deadline) < env.seconds() + self.row.safe_close + u64::from(env.policy.timing.min_safe) {
                     return Err("deadline is too near");
@@ -240,9 +280,12 @@ impl Channel {
                 out.writes.push(Write::BodyOutcome { seqno, attempt: sent, outcome: Outcome::Refused });
                 self.end_attempt(env, out);
                 self.retry.target = match sent {
+                    // The settling increment would pay less than an earlier void body.
+                    Attempt::Action if self.void_owed() > 0 => Attempt::Action,
                     Attempt::Action => Attempt::Increment,
                     Attempt::Increment => Attempt::Action,
                 };
+                self.give_up_refused(env, out);
                 if self.retry.refused == 0 {
                     self.retry.refused = 1;
                     self.retry.at = env.now;
@@ -255,6 +298,15 @@ impl Channel {
                 self.end_attempt(env, out);
                 self.retry_later(env, |r| &mut r.failed, 250, 8_000);
             }
+        }
+    }
+
+    /// The peer refuses a second time what it asked for, nothing else may be signed, and now the condition is dead.
+    fn give_up_refused(&mut self, env: &Env<'_>, out: &mut Step) {
+        let Some(Work::Confirm(key)) = self.row.pending.as_ref().map(|p| p.work) else { return };
+        let dead = self.leg(&key, Direction::Out).is_none_or(|leg| env.now >= leg.dead_at());
+        if dead && self.void_owed() > 0 {
+            self.force_close(REFUSED_PAYMENT, out);
         }
     }
 
@@ -379,7 +431,7 @@ impl Channel {
     }
 
     /// The body with the highest seqno, then sent, that we ever signed: what a forced close must start from, or a challenge with it costs
-    /// the fine (payments 7.6.4). Of two that are alike in both, the increment: it promises nothing.
+    /// the fine (payments 7.6.4). None pays more: see [`Self::void_owed`]. Of two that are alike in both, the increment: it promises nothing.
     pub(super) fn highest_signed(&self) -> Body {
         match &self.row.pending {
             Some(pending) if pending.increment && pending.first.body.sent == self.row.our.sent => self.increment_body(),

@@ -74,6 +74,8 @@ impl Channel {
         }
         if body == self.row.their && self.is_ready() {
             self.keep_signature(&p.state, out);
+            // Even when nothing else changes: a former owner of the shard must not answer (design 4.3).
+            self.dirty = true;
             return self.answer_agreed(reply, out);
         }
         if !self.lock.admits(p.lock_id) {

@@ -49,6 +49,7 @@ pub struct ChannelRow {
     /// Our proposal without evidence yet.
     pub pending: Option<Pending>,
     /// Our void body at the seqno of `our`, when it pays more: a peer that lied about storing it could challenge with it (payments 7.6.4).
+    /// Our next body pays as much at least.
     pub void: Option<Body>,
     /// An increment to propose, and whether to ask for one in return.
     pub increment: Option<bool>,
