@@ -4,10 +4,15 @@ mod bench;
 mod build;
 mod contracts;
 mod demo;
+mod interrupt;
 mod simulate;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
+
+use interrupt::Interrupted;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The commands of this repository", disable_help_subcommand = true)]
@@ -30,13 +35,24 @@ enum Command {
     Contracts(contracts::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Contracts(arguments) => contracts::run(&arguments),
+    };
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    match error.downcast_ref::<Interrupted>() {
+        Some(interrupted) => {
+            eprintln!("\n{interrupted}");
+            ExitCode::from(interrupted.exit_code())
+        }
+        None => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod check;
 mod client;
 mod connection;
 mod field;
+mod global_config;
 mod message;
 mod methods;
 mod partial;

@@ -8,6 +8,7 @@
 //! - each node has a database, a role, keys and ports of its own; everything is on loopback.
 
 mod chain;
+mod explorer;
 mod money;
 mod node;
 mod service;
@@ -18,7 +19,10 @@ use anyhow::Context as _;
 use testkit::Cluster;
 
 pub use chain::{Chain, Totals};
-pub use money::{PATIENCE, TON, balance, channel, close, open, send, transfer, until_free, wallet};
+pub use explorer::{AccountView, Closing, Explorer, Payout};
+pub use money::{
+    PATIENCE, TON, balance, channel, close, deploy, open, send, transfer, until_exchanged, until_free, wallet, wallet_address,
+};
 pub use node::Node;
 pub use service::Service;
 

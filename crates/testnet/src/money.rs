@@ -28,14 +28,27 @@ pub(crate) async fn until_funded(node: &Node) -> anyhow::Result<()> {
     .await
 }
 
+/// The address of the node's wallet, as `workchain:hex`.
+pub async fn wallet_address(node: &Node) -> anyhow::Result<String> {
+    let info = node.api().get_info(GetInfoRequest {}).await?.into_inner();
+    Ok(crate::explorer::parse(&info.wallet_address)?.to_string())
+}
+
 /// What the node's wallet holds.
 pub async fn wallet(node: &Node) -> anyhow::Result<u128> {
     let balance = node.api().get_balance(GetBalanceRequest {}).await?.into_inner();
     Ok(balance.balances.first().context("no balance")?.wallet_nano.parse()?)
 }
 
-/// Opens a channel, deploys it with a deposit, and waits until both sides have seen it. Its address.
+/// Opens a channel, deploys it with a deposit, and waits until both sides can pay on it. Its address.
 pub async fn open(opener: &Node, peer: &Node, deposit: u128) -> anyhow::Result<String> {
+    let address = deploy(opener, peer, deposit).await?;
+    until_exchanged([opener, peer], &address).await?;
+    Ok(address)
+}
+
+/// Opens a channel, deploys it with a deposit, and waits until both sides have seen that on the chain. Its address.
+pub async fn deploy(opener: &Node, peer: &Node, deposit: u128) -> anyhow::Result<String> {
     let request = OpenChannelRequest {
         request_id: uuid::Uuid::new_v4().to_string(),
         peer_key: peer.key.to_vec(),
@@ -44,16 +57,27 @@ pub async fn open(opener: &Node, peer: &Node, deposit: u128) -> anyhow::Result<S
     };
     let opened = wait_for("the channel", PATIENCE, async || opener.api().open_channel(request.clone()).await).await?;
     let address = opened.into_inner().channel.context("no channel")?.address;
+    let deposited = |c: &Channel| c.our.iter().chain(&c.their).any(|side| side.deposited_nano != "0");
     for node in [opener, peer] {
-        wait_for("the deposit", PATIENCE, async || match channel(node, &address).await {
-            Ok(c) if c.status() == ChannelStatus::Active && c.our.iter().chain(&c.their).any(|s| s.deposited_nano != "0") => {
-                Ok(())
-            }
-            other => Err(format!("{other:?}")),
-        })
-        .await?;
+        until(node, &address, "the deposit", deposited).await?;
     }
     Ok(address)
+}
+
+/// Waits until both sides of a deployed channel have signed a state of it.
+pub async fn until_exchanged(sides: [&Node; 2], address: &str) -> anyhow::Result<()> {
+    for node in sides {
+        until(node, address, "the exchange of states", |c| c.status() == ChannelStatus::Active).await?;
+    }
+    Ok(())
+}
+
+async fn until(node: &Node, address: &str, what: &str, is_so: impl Fn(&Channel) -> bool) -> anyhow::Result<()> {
+    wait_for(what, PATIENCE, async || match channel(node, address).await {
+        Ok(c) if is_so(&c) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await
 }
 
 /// A channel as the node sees it.
@@ -81,11 +105,7 @@ pub async fn until_free(node: &Node, address: &str, expected: u128) -> anyhow::R
 pub async fn close(node: &Node, address: &str) -> anyhow::Result<()> {
     let request = CloseChannelRequest { request_id: uuid::Uuid::new_v4().to_string(), address: address.into(), force: false };
     wait_for("the agreement", PATIENCE, async || node.api().close_channel(request.clone()).await).await?;
-    wait_for("the closing", PATIENCE, async || match channel(node, address).await {
-        Ok(c) if c.status() == ChannelStatus::Closed => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await
+    until(node, address, "the closing", |c| c.status() == ChannelStatus::Closed).await
 }
 
 /// A transfer that closes itself, over a chain that the planner finds.

@@ -1,6 +1,6 @@
 //! The indexer's configuration: a TOML file and `CAUSEWAY__…` variables, checked at start.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use adnl::keys::PublicKey;
@@ -109,7 +109,8 @@ impl Config {
         if let Some(path) = &self.global_config {
             let rule = |rule: String| ConfigError::rule("global_config", rule);
             let text = std::fs::read_to_string(path).map_err(|error| rule(format!("cannot be read: {error}")))?;
-            servers.extend(global_servers(&text).map_err(|error| rule(format!("is no global configuration: {error}")))?);
+            let listed = ServerAddress::of_global_config(&text);
+            servers.extend(listed.map_err(|error| rule(format!("is no global configuration: {error}")))?);
         }
         if servers.is_empty() {
             return Err(ConfigError::rule("global_config", "names no lite server with an IPv4 address"));
@@ -123,61 +124,15 @@ fn public_key(text: &str) -> Option<PublicKey> {
     PublicKey::from_bytes(&bytes.try_into().ok()?).ok()
 }
 
-/// The part of a global configuration that is used here (network 6.5).
-#[derive(Deserialize)]
-struct GlobalConfig {
-    liteservers: Vec<GlobalServer>,
-}
-
-#[derive(Deserialize)]
-struct GlobalServer {
-    /// An IPv4 address as a signed number; 0 for none.
-    ip: i64,
-    port: u16,
-    id: GlobalKey,
-}
-
-#[derive(Deserialize)]
-struct GlobalKey {
-    key: String,
-}
-
-fn global_servers(text: &str) -> Result<Vec<ServerAddress>, String> {
-    let config: GlobalConfig = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let mut servers = Vec::new();
-    for server in config.liteservers {
-        let ip = i32::try_from(server.ip).map(i32::cast_unsigned).or_else(|_| u32::try_from(server.ip));
-        let ip = ip.map_err(|_| format!("ip {}", server.ip))?;
-        if ip == 0 {
-            continue;
-        }
-        let key = public_key(&server.id.key).ok_or_else(|| format!("key {:?}", server.id.key))?;
-        servers.push(ServerAddress { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(ip)), server.port), key });
-    }
-    Ok(servers)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn global_configurations_and_keys_are_read() {
-        let text = |ip: &str, key: &str| {
-            format!(
-                r#"{{"liteservers": [{{"ip": {ip}, "port": 4000, "id": {{"@type": "pub.ed25519", "key": "{key}"}}}}], "dht": {{}}}}"#
-            )
-        };
+    fn keys_are_read_as_hex_and_base64() {
         let key = adnl::keys::PrivateKey::from_seed(&[7; 32]).public();
-        let base64 = STANDARD.encode(key.as_bytes());
-        let servers = global_servers(&text("-1062731519", &base64)).unwrap();
-        assert_eq!(servers[0].address, "192.168.1.1:4000".parse().unwrap());
-        assert_eq!(servers[0].key, key);
-        assert_eq!(global_servers(&text("2130706433", &base64)).unwrap()[0].address, "127.0.0.1:4000".parse().unwrap());
-        assert!(global_servers(&text("0", &base64)).unwrap().is_empty());
-        assert!(global_servers(&text("1", "x")).is_err());
-        assert!(global_servers("{}").is_err());
         assert_eq!(public_key(&hex::encode(key.as_bytes())), Some(key));
+        assert_eq!(public_key(&STANDARD.encode(key.as_bytes())), Some(key));
         assert_eq!(public_key("00"), None);
     }
 }

@@ -13,6 +13,7 @@ use anyhow::bail;
 use testkit::PostgresBinaries;
 use testnet::{Network, Node, Plan, TON, open as open_channel, send, transfer};
 
+use crate::interrupt::unless_interrupted;
 use load::Load;
 use meter::Meter;
 
@@ -42,13 +43,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let binaries = crate::build::services(arguments.debug)?;
     PostgresBinaries::install_if_missing()?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
-        tokio::select! {
-            done = bench(arguments, binaries) => done,
-            _ = tokio::signal::ctrl_c() => bail!("stopped"),
-        }
-    })
+    tokio::runtime::Runtime::new()?.block_on(unless_interrupted(bench(arguments, binaries)))
 }
 
 async fn bench(arguments: &Arguments, binaries: PathBuf) -> anyhow::Result<()> {
