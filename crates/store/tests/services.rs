@@ -273,6 +273,21 @@ async fn one_indexer_leads_and_its_events_reach_the_engine_with_the_cursor() {
 }
 
 #[tokio::test]
+async fn what_happened_in_one_stretch_of_the_chain_is_told_in_its_order() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let channels = [node.channel(&committer, 1).await, node.channel(&committer, 2).await];
+    let mut client = node.pool.get().await.unwrap();
+    let lead = chain::lead(&client, "one", LEASE).await.unwrap().unwrap();
+    let task = |n: usize| NewTask { id: format!("{n}"), channel: channels[n % 2].row.address, task: Task::Increment };
+    let tasks: Vec<NewTask> = (0..9).map(task).collect();
+    let progress = chain::Progress { tasks: tasks.clone(), ..Default::default() };
+    chain::advance(&mut client, lead, 5, &progress).await.unwrap();
+    let due = engine::due(&client, &channels.each_ref().map(|channel| channel.shard), 0, &[], 10).await.unwrap();
+    assert_eq!(due.into_iter().map(|due| due.task).collect::<Vec<_>>(), tasks);
+}
+
+#[tokio::test]
 async fn the_planner_keeps_the_newest_terms_and_learns_from_attempts() {
     let node = Node::empty().await;
     let client = node.pool.get().await.unwrap();
