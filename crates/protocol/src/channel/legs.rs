@@ -346,9 +346,12 @@ impl Channel {
         for mut leg in legs {
             self.row.released -= leg.released;
             leg.released = 0;
-            let learned = leg.direction() == Direction::Out && leg.resolution.is_some();
+            let paid = match leg.direction() {
+                Direction::Out => leg.resolution.is_some(),
+                Direction::In => self.row.settled.contains(&leg.condition.index()),
+            };
             if !leg.is_final() {
-                leg.state = if learned { LegState::Closed } else { LegState::Abandoned };
+                leg.state = if paid { LegState::Closed } else { LegState::Abandoned };
             }
             if !leg.told {
                 tell(&mut leg, "the channel was closed", out);
