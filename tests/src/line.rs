@@ -106,7 +106,7 @@ impl Line {
     }
 
     /// Every balance, to the nano, on both sides of both channels; the databases; the chain.
-    async fn check(&self) -> anyhow::Result<()> {
+    pub async fn check(&self) -> anyhow::Result<()> {
         let [a, b, c] = &self.network.nodes[..] else { anyhow::bail!("three nodes are planned") };
         let (moved, fees) = (self.moved, self.fees);
         let rows = [
