@@ -168,6 +168,10 @@ CREATE TABLE engine.leg (
 CREATE INDEX leg_live ON engine.leg (channel) WHERE live;
 CREATE INDEX leg_request ON engine.leg (request_id) WHERE request_id IS NOT NULL;
 
+-- Instructions and proofs are ciphertext and hashes: trying to compress them is waste.
+ALTER TABLE engine.channel ALTER COLUMN pending SET STORAGE EXTERNAL;
+ALTER TABLE engine.leg ALTER COLUMN action SET STORAGE EXTERNAL;
+
 -- ---- tasks and commands
 
 CREATE TABLE engine.task (
@@ -181,6 +185,8 @@ CREATE TABLE engine.task (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_analyze_scale_factor = 0,
         autovacuum_analyze_threshold = 100000);
 CREATE INDEX task_due ON engine.task (shard, not_before);
+
+ALTER TABLE engine.task ALTER COLUMN payload SET STORAGE EXTERNAL;
 
 -- State: 0 under way, 1 opened, 2 paid, 3 failed.
 CREATE TABLE engine.request (

@@ -75,6 +75,8 @@ impl Service {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&self.config).stdout(log.try_clone()?).stderr(log);
+        // More than a dozen processes share this machine's cores: one worker each, or they spend their time waking each other.
+        command.env("TOKIO_WORKER_THREADS", "1");
         *self.process() = Some(Process::spawn(&self.name, &mut command)?);
         Ok(())
     }

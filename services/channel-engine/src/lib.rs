@@ -139,6 +139,7 @@ pub async fn run(
     info!(node = hex::encode(key), engine = config.engine_id, "engine starts");
     let keeper = tokio::spawn(ownership::keep(ctx.clone()));
     tokio::spawn(tasks::poll(ctx.clone()));
+    tokio::spawn(results::poll(ctx.clone()));
     tokio::spawn(cluster::poke(ctx.clone()));
     tokio::spawn(cluster::look(ctx.clone()));
     tokio::spawn(metrics::keep(ctx.clone()));

@@ -71,14 +71,13 @@ impl Api {
         request_id: &str,
         enough: fn(&RequestResult) -> bool,
     ) -> Result<Option<RequestResult>, Error> {
-        let read = || async { self.result(request_id).await.ok().flatten() };
-        let known = if fresh { None } else { read().await };
+        let known = if fresh { None } else { self.result(request_id).await.ok().flatten() };
         tokio::select! {
             () = self.ctx.stop.cancelled() => {
                 let message = "this engine stops: repeat the call with the same request_id";
                 Err(Error::with_message(ErrorCode::Unavailable, message))
             }
-            result = waiter.wait(known, Instant::now() + WAIT, enough, read) => Ok(result),
+            result = waiter.wait(known, Instant::now() + WAIT, enough) => Ok(result),
         }
     }
 
