@@ -64,7 +64,7 @@ pub async fn mine(client: &impl GenericClient, engine: &str) -> Result<Vec<Owned
     owned(&client.query(&statement, &[&engine]).await?)
 }
 
-/// How many shards the engine has above its even share: after others joined it stops so many actors' shards and releases them.
+/// How many shards the engine has above its even share, after others joined: so many it stops and releases.
 pub async fn excess(client: &impl GenericClient, engine: &str) -> Result<usize, Error> {
     let statement = client
         .prepare_cached(
@@ -72,6 +72,17 @@ pub async fn excess(client: &impl GenericClient, engine: &str) -> Result<usize, 
         )
         .await?;
     codec::number(client.query_one(&statement, &[&engine]).await?.try_get(0)?, "excess")
+}
+
+/// How many shards no live engine owns.
+pub async fn unowned(client: &impl GenericClient) -> Result<usize, Error> {
+    let statement = client
+        .prepare_cached(
+            "SELECT count(*) AS unowned FROM engine.shard \
+             WHERE owner IS NULL OR owner NOT IN (SELECT engine.live_members())",
+        )
+        .await?;
+    codec::number(client.query_one(&statement, &[]).await?.try_get(0)?, "unowned")
 }
 
 /// Gives shards up, once nothing of theirs is under way in the engine any more.

@@ -1,8 +1,9 @@
-//! The other engines of the node. A task for a shard that one of them owns is told to it at once (design 3); polling stays the fallback, so
-//! that nothing here has to succeed. What they do to their channels is read from the database, for choosing where to forward.
+//! The other engines of the node. A task for a shard that one of them owns is told to it at once (design 3), and so are shards that it may take;
+//! polling stays the fallback, so that none of these has to succeed. What needs the owner of a shard itself is asked of it, once. What others do to their
+//! channels is read from the database, for choosing where to forward.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -10,25 +11,29 @@ use std::{
 use protocol::{Address, Key};
 use rpc::{
     ClientConfig, Connection,
-    config::ConfigError,
+    Error, ErrorCode,
     engine::v1::{
-        PokeRequest, PokeResponse,
-        channel_service_client::ChannelServiceClient,
+        AgreeChannelRequest, AgreeChannelResponse, PokeRequest, PokeResponse, TakeRequest, TakeResponse,
         cluster_service_client::ClusterServiceClient,
         cluster_service_server::{ClusterService, ClusterServiceServer},
     },
 };
-use store::lease;
-use tokio::{sync::Notify, time::timeout};
+use store::lease::{self, Member};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 use tonic::{Request, Response, Status};
 use tracing::{debug, warn};
 
-use crate::{context::Context, gateways::lock};
+use crate::{context::Context, gateways::lock, peer::Message};
 
 /// How long another engine may take to hear a poke: as long as it would take to see the task by itself.
 const HEAR: Duration = Duration::from_millis(200);
 /// How long owners are remembered.
 const OWNERS: Duration = Duration::from_secs(1);
+/// The most that agreeing a channel takes at its peer's owner: terms and offer, twice.
+const AGREE: Duration = Duration::from_secs(90);
 /// How often the other engines' channels are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -47,9 +52,50 @@ impl Pokes {
     }
 }
 
+/// Connections to the node's other engines, by address.
+pub struct Others {
+    how: ClientConfig,
+    clients: Mutex<HashMap<String, ClusterServiceClient<Connection>>>,
+}
+
+impl Others {
+    /// `how`: what reaches them, but for the address.
+    pub fn new(how: ClientConfig) -> Self {
+        Self { how, clients: Mutex::default() }
+    }
+
+    /// A way to the engine, if it tells an address that can be used.
+    fn client(&self, engine: &Member) -> Option<ClusterServiceClient<Connection>> {
+        if engine.address.is_empty() {
+            return None;
+        }
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients.get(&engine.address) {
+            return Some(client.clone());
+        }
+        let config = ClientConfig { endpoint: engine.address.clone(), ..self.how.clone() };
+        match config.connect("cluster") {
+            Ok(connection) => {
+                let client = ClusterServiceClient::new(connection);
+                clients.insert(engine.address.clone(), client.clone());
+                Some(client)
+            }
+            Err(error) => {
+                warn!(engine = engine.engine, %error, "engine cannot be reached");
+                None
+            }
+        }
+    }
+
+    /// Forgets engines that are gone.
+    fn keep(&self, members: &[Member]) {
+        lock(&self.clients).retain(|address, _| members.iter().any(|m| m.address == *address));
+    }
+}
+
 /// Pokes the owners, until the engine stops.
 pub async fn poke(ctx: Arc<Context>) {
-    let mut owners = Owners { read: None, by_shard: HashMap::new(), clients: HashMap::new() };
+    let mut owners = Owners::default();
     loop {
         tokio::select! {
             () = ctx.stop.cancelled() => return,
@@ -59,7 +105,7 @@ pub async fn poke(ctx: Arc<Context>) {
             debug!(%error, "owners of shards cannot be read");
         }
         let shards = std::mem::take(&mut *lock(&ctx.pokes.shards));
-        let calls = owners.of(shards).into_iter().map(|(mut engine, shards)| async move {
+        let calls = owners.of(&ctx, &shards).into_iter().map(|(mut engine, shards)| async move {
             let request = PokeRequest { shards };
             matches!(timeout(HEAR, engine.poke(request)).await, Ok(Ok(_)))
         });
@@ -69,10 +115,10 @@ pub async fn poke(ctx: Arc<Context>) {
 }
 
 /// Who owns what, as of a moment ago.
+#[derive(Default)]
 struct Owners {
     read: Option<Instant>,
-    by_shard: HashMap<u8, String>,
-    clients: HashMap<String, ClusterServiceClient<Connection>>,
+    others: Vec<Member>,
 }
 
 impl Owners {
@@ -81,35 +127,32 @@ impl Owners {
             return Ok(());
         }
         self.read = Some(Instant::now());
-        let members = lease::members(&ctx.pool.get().await?).await?;
-        let others = members.into_iter().filter(|m| m.alive && m.engine != ctx.engine_id && !m.address.is_empty());
-        self.by_shard.clear();
-        for other in others {
-            if !self.clients.contains_key(&other.address) {
-                match ctx.engine_at(&other.address) {
-                    Ok(connection) => drop(self.clients.insert(other.address.clone(), ClusterServiceClient::new(connection))),
-                    Err(error) => warn!(engine = other.engine, %error, "engine cannot be poked"),
-                }
-            }
-            self.by_shard.extend(other.shards.iter().map(|s| (s.shard, other.address.clone())));
-        }
-        let addresses: BTreeSet<&String> = self.by_shard.values().collect();
-        self.clients.retain(|address, _| addresses.contains(address));
+        self.others = ctx.others_alive().await?;
         Ok(())
     }
 
-    fn of(&self, shards: BTreeSet<u8>) -> Vec<(ClusterServiceClient<Connection>, Vec<u32>)> {
-        let mut by_owner: BTreeMap<&String, Vec<u32>> = BTreeMap::new();
-        for shard in shards {
-            if let Some(address) = self.by_shard.get(&shard) {
-                by_owner.entry(address).or_default().push(shard.into());
-            }
-        }
-        by_owner.into_iter().filter_map(|(address, shards)| Some((self.clients.get(address)?.clone(), shards))).collect()
+    fn of(&self, ctx: &Context, shards: &BTreeSet<u8>) -> Vec<(ClusterServiceClient<Connection>, Vec<u32>)> {
+        let owned = |other: &Member| {
+            let owned: Vec<u32> = other.shards.iter().filter(|s| shards.contains(&s.shard)).map(|s| s.shard.into()).collect();
+            if owned.is_empty() { None } else { Some((ctx.others.client(other)?, owned)) }
+        };
+        self.others.iter().filter_map(owned).collect()
     }
 }
 
-/// The end that is poked.
+/// Shards are there for others to take: they need not wait for their next look.
+pub async fn tell_to_take(ctx: &Context) -> Result<(), store::Error> {
+    let others = ctx.others_alive().await?;
+    let calls = others.iter().filter_map(|other| ctx.others.client(other)).map(|mut engine| async move {
+        if let Ok(Err(error)) = timeout(HEAR, engine.take(TakeRequest {})).await {
+            debug!(%error, "engine was not told of shards that it may take");
+        }
+    });
+    futures::future::join_all(calls).await;
+    Ok(())
+}
+
+/// The end that others call.
 pub struct Cluster(Arc<Context>);
 
 impl Cluster {
@@ -129,6 +172,18 @@ impl ClusterService for Cluster {
         }
         Ok(Response::new(PokeResponse {}))
     }
+
+    async fn take(&self, _: Request<TakeRequest>) -> Result<Response<TakeResponse>, Status> {
+        self.0.free.notify_one();
+        Ok(Response::new(TakeResponse {}))
+    }
+
+    async fn agree_channel(&self, request: Request<AgreeChannelRequest>) -> Result<Response<AgreeChannelResponse>, Status> {
+        let malformed = |_| Error::field(ErrorCode::InvalidKey, "peer_key", "must have 32 bytes");
+        let peer = Key::try_from(&request.get_ref().peer_key[..]).map_err(malformed)?;
+        let address = self.0.agree_channel_here(&peer).await?;
+        Ok(Response::new(AgreeChannelResponse { address: address.to_vec() }))
+    }
 }
 
 /// Keeps the hints about other engines' channels fresh, until the engine stops. One that owns all shards has nothing to look at.
@@ -147,6 +202,51 @@ pub async fn look(ctx: Arc<Context>) {
 }
 
 impl Context {
+    /// The node's other engines.
+    async fn others_alive(&self) -> Result<Vec<Member>, store::Error> {
+        let mut members = lease::members(&self.pool.get().await?).await?;
+        members.retain(|m| m.alive && m.engine != self.engine_id);
+        self.others.keep(&members);
+        Ok(members)
+    }
+
+    /// Agrees a new channel with the peer: here, or at the engine that owns its shard.
+    pub async fn agree_channel(self: &Arc<Self>, peer: &Key) -> Result<Address, Error> {
+        match self.agree_channel_here(peer).await {
+            Err(error) if error.code() == ErrorCode::NotOwner => self.agree_channel_there(peer).await,
+            ended => ended,
+        }
+    }
+
+    async fn agree_channel_here(self: &Arc<Self>, peer: &Key) -> Result<Address, Error> {
+        let not_owner = || Error::new(ErrorCode::NotOwner);
+        let (tx, rx) = oneshot::channel();
+        self.peer(peer).ok_or_else(not_owner)?.send(Message::Open(tx));
+        // Dropped with the peer's task: the shard has gone meanwhile.
+        rx.await.map_err(|_| not_owner())?
+    }
+
+    async fn agree_channel_there(&self, peer: &Key) -> Result<Address, Error> {
+        let unavailable = |error| Error::with_message(ErrorCode::Unavailable, error);
+        let shard = store::shard_of(peer);
+        let others = self.others_alive().await.map_err(|error| unavailable(error.to_string()))?;
+        let owner = others.iter().find(|other| other.shards.iter().any(|owned| owned.shard == shard));
+        let owner = owner.ok_or_else(|| Error::new(ErrorCode::NotOwner))?;
+        let failed = |why: &str| unavailable(format!("engine `{}`, which owns this peer's shard: {why}", owner.engine));
+        let mut client = self.others.client(owner).ok_or_else(|| failed("it tells no address"))?;
+        match timeout(AGREE, client.agree_channel(AgreeChannelRequest { peer_key: peer.to_vec() })).await {
+            Ok(Ok(agreed)) => {
+                let address = Address::try_from(&agreed.get_ref().address[..]);
+                address.map_err(|_| Error::with_message(ErrorCode::Internal, "an address of another length"))
+            }
+            Ok(Err(status)) => {
+                let error = Error::from(status);
+                Err(if error.code() == ErrorCode::Unavailable { failed(error.message()) } else { error })
+            }
+            Err(_) => Err(failed("it does not answer")),
+        }
+    }
+
     async fn look_at_others(&self) -> Result<(), store::Error> {
         let client = self.pool.get().await?;
         let channels = store::engine::open_channels(&client).await?;
@@ -175,20 +275,6 @@ impl Context {
             warn!(%error, "channels of other engines cannot be read");
         }
         self.hints.towards(peer, amount)
-    }
-
-    /// The API of the engine that owns the peer's shard, if it is another one.
-    pub async fn owner_elsewhere(&self, peer: &Key) -> anyhow::Result<Option<ChannelServiceClient<Connection>>> {
-        let shard = store::shard_of(peer);
-        let members = lease::members(&self.pool.get().await?).await?;
-        let owner = members.into_iter().find(|m| m.alive && m.shards.iter().any(|owned| owned.shard == shard));
-        let owner = owner.filter(|owner| owner.engine != self.engine_id && !owner.address.is_empty());
-        Ok(owner.map(|owner| self.engine_at(&owner.address)).transpose()?.map(ChannelServiceClient::new))
-    }
-
-    fn engine_at(&self, address: &str) -> Result<Connection, ConfigError> {
-        let how = self.reached.clone().unwrap_or_else(|| ClientConfig::plain(""));
-        ClientConfig { endpoint: address.into(), ..how }.connect("cluster")
     }
 
     /// Whether this engine owns the peer's shard.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use contract::{CodeKind, constants};
 use protocol::{Address, Alarm, Channel, Key, Order, OrderMessage, Policy, Write};
-use rpc::{ClientConfig, Gate};
+use rpc::Gate;
 use signer::{ContractMessage, SignedBodies, Signer};
 use store::{Committer, Pool, chain::NewOrder};
 use tokio::sync::Notify;
@@ -14,7 +14,7 @@ use wire::SignedState;
 
 use crate::{
     clock::Clock,
-    cluster::Pokes,
+    cluster::{Others, Pokes},
     gateways::{Gateways, lock},
     hints::Hints,
     metrics::Metrics,
@@ -28,8 +28,8 @@ use crate::{
 pub struct Context {
     /// Name of this engine in the cluster.
     pub engine_id: String,
-    /// How other engines reach this one, if they can; but for the address, how it reaches them.
-    pub reached: Option<ClientConfig>,
+    /// Where other engines reach it; empty: nowhere.
+    pub advertised: String,
     /// Our channel key: the node.
     pub key: Key,
     /// Account of the node's wallet in the basechain.
@@ -58,6 +58,10 @@ pub struct Context {
     pub results: Results,
     /// Wakes the task poller.
     pub poke: Notify,
+    /// Wakes the lease's keeper: shards were given back.
+    pub free: Notify,
+    /// The node's other engines.
+    pub others: Others,
     /// Other engines' shards with new tasks.
     pub pokes: Pokes,
     /// What is measured.
@@ -84,7 +88,7 @@ impl Context {
 
     /// The peer's mailbox, if this engine owns its shard.
     pub fn peer(self: &Arc<Self>, key: &Key) -> Option<Mailbox> {
-        self.registry.peer(key, |owner| Peer::start(self.clone(), *key, owner, Vec::new()))
+        self.registry.peer(key, |tenure| Peer::start(self.clone(), *key, tenure, Vec::new()))
     }
 
     /// Tells the signer's guard what the database holds of a channel.

@@ -18,7 +18,7 @@ use rpc::{
         gateway_service_client::GatewayServiceClient,
     },
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -82,6 +82,8 @@ enum Part {
     Answer(OutgoingAnswer),
     Authenticate(SignedAuthenticate),
     NodeRecord(SignedNodeRecord),
+    /// Tells that everything before it has gone into frames.
+    Mark(oneshot::Sender<()>),
 }
 
 struct Link {
@@ -240,6 +242,15 @@ impl Gateways {
         self.part(gateway, Part::NodeRecord(signed));
     }
 
+    /// Waits until what was queued before is on its way to the gateways, or lost with a stream.
+    pub async fn flush(&self) {
+        let marks = self.links.iter().filter_map(|link| {
+            let (mark, passed) = oneshot::channel();
+            link.parts.try_send(Part::Mark(mark)).ok().map(|()| passed)
+        });
+        futures::future::join_all(marks).await;
+    }
+
     fn part(&self, gateway: usize, part: Part) {
         // A full queue means a stream that is down or far behind: the asker repeats its query.
         if let Some(link) = self.links.get(gateway) {
@@ -307,7 +318,9 @@ impl LinkTask {
                             if count == 0 {
                                 return Ok(());
                             }
-                            slot.send(frame_of(batch.drain(..)));
+                            let (frame, marks) = frame_of(batch.drain(..));
+                            slot.send(frame);
+                            marks.into_iter().for_each(|mark| mark.send(()).unwrap_or_default());
                         }
                     }
                 }
@@ -325,7 +338,7 @@ impl LinkTask {
         self.parts.close();
         let finish = async {
             let mut batch = Vec::with_capacity(BATCH);
-            while self.parts.recv_many(&mut batch, BATCH).await > 0 && frames.send(frame_of(batch.drain(..))).await.is_ok() {}
+            while self.parts.recv_many(&mut batch, BATCH).await > 0 && frames.send(frame_of(batch.drain(..)).0).await.is_ok() {}
             drop(frames);
             while let Ok(Some(_)) = stream.message().await {}
         };
@@ -399,17 +412,19 @@ async fn sweep(links: Vec<Calls>, closing: CancellationToken) {
     }
 }
 
-fn frame_of(parts: impl Iterator<Item = Part>) -> EngineFrame {
-    let mut frame = EngineFrame::default();
+/// The parts in one frame, and the marks that were between them.
+fn frame_of(parts: impl Iterator<Item = Part>) -> (EngineFrame, Vec<oneshot::Sender<()>>) {
+    let (mut frame, mut marks) = (EngineFrame::default(), Vec::new());
     for part in parts {
         match part {
             Part::Query(query) => frame.queries.push(query),
             Part::Answer(answer) => frame.answers.push(answer),
             Part::Authenticate(signed) => frame.signed_authenticates.push(signed),
             Part::NodeRecord(signed) => frame.signed_node_records.push(signed),
+            Part::Mark(mark) => marks.push(mark),
         }
     }
-    frame
+    (frame, marks)
 }
 
 /// These maps are only touched in short critical sections that cannot panic half-way, so a poisoned lock is still whole.

@@ -19,6 +19,7 @@ mod metrics;
 mod ownership;
 mod payment;
 mod peer;
+mod rebalance;
 mod registry;
 mod results;
 mod shutdown;
@@ -110,9 +111,10 @@ pub async fn run(
     let partners = wiring.partners(&config);
     let (incoming, incoming_rx) = watch::channel(None);
     let gateways = gateways::Gateways::start(wiring.gateways, config.engine_id.clone(), key, incoming_rx);
+    let reached = config.cluster();
     let ctx = Arc::new(Context {
         engine_id: config.engine_id.clone(),
-        reached: config.cluster(),
+        advertised: reached.as_ref().map_or_else(String::new, |cluster| cluster.endpoint.clone()),
         key,
         wallet,
         policy: config.ton.policy()?,
@@ -127,6 +129,8 @@ pub async fn run(
         tasks: Default::default(),
         results: Default::default(),
         poke: Notify::new(),
+        free: Notify::new(),
+        others: cluster::Others::new(reached.unwrap_or_else(|| ClientConfig::plain(""))),
         pokes: Default::default(),
         metrics: metrics::Metrics::register(&metrics),
         shards_gate,

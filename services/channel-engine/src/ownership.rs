@@ -9,21 +9,25 @@ use store::{
 };
 use tracing::{info, warn};
 
-use crate::{context::Context, peer::Peer};
+use crate::{context::Context, peer::Peer, rebalance::Rebalance, registry::Tenure};
 
 /// How long an engine is taken for alive without a sign.
 pub const LEASE: Duration = Duration::from_secs(4);
 /// How often it gives one.
 const RENEW: Duration = Duration::from_millis(1_000);
 
-/// Renews the lease, takes what nobody owns, drops what others took, until the engine stops.
+/// Renews the lease, takes what nobody owns, drops what others took, gives back what is due to others, until the engine stops.
 pub async fn keep(ctx: Arc<Context>) {
+    let mut rebalance = Rebalance::default();
     loop {
         if let Err(error) = turn(&ctx).await {
             warn!(%error, "lease cannot be renewed");
+        } else if let Err(error) = rebalance.turn(&ctx).await {
+            warn!(%error, "shards cannot be given back");
         }
         tokio::select! {
             () = ctx.stop.cancelled() => break,
+            () = ctx.free.notified() => {}
             () = tokio::time::sleep(RENEW) => {}
         }
     }
@@ -35,8 +39,7 @@ pub async fn keep(ctx: Arc<Context>) {
 
 async fn renew(ctx: &Context) -> Result<(), store::Error> {
     let client = ctx.pool.get().await?;
-    let address = ctx.reached.as_ref().map_or("", |reached| &reached.endpoint);
-    lease::renew(&client, &ctx.engine_id, address, LEASE).await
+    lease::renew(&client, &ctx.engine_id, &ctx.advertised, LEASE).await
 }
 
 /// At shutdown, when nothing is under way any more.
@@ -54,18 +57,10 @@ pub async fn leave(ctx: &Context) {
 async fn turn(ctx: &Arc<Context>) -> Result<(), store::Error> {
     renew(ctx).await?;
     let mut client = ctx.pool.get().await?;
-    let mut mine = lease::mine(&client, &ctx.engine_id).await?;
+    let mine = lease::mine(&client, &ctx.engine_id).await?;
     let lost = ctx.registry.retain(&mine);
     if !lost.is_empty() {
         warn!(shards = lost.len(), "shards were taken over by another engine");
-    }
-    let excess = lease::excess(&client, &ctx.engine_id).await?;
-    let spare = mine.split_off(mine.len().saturating_sub(excess));
-    if !spare.is_empty() {
-        // Others joined. What is under way ends as in a crash: the new owner finds it written ahead.
-        ctx.registry.retain(&mine);
-        lease::release(&client, &ctx.engine_id, &spare).await?;
-        info!(shards = spare.len(), "shards given up for other engines");
     }
     let taken = lease::take(&client, &ctx.engine_id).await?;
     // Rows that say ours but that this process never loaded: it was restarted under the same name.
@@ -76,7 +71,7 @@ async fn turn(ctx: &Arc<Context>) -> Result<(), store::Error> {
         fresh = lease::take(&client, &ctx.engine_id).await?;
     }
     fresh.extend(taken);
-    let changed = !fresh.is_empty() || !lost.is_empty() || !spare.is_empty();
+    let changed = !fresh.is_empty() || !lost.is_empty();
     if !fresh.is_empty() {
         let numbers: Vec<u8> = fresh.iter().map(|o| o.shard).collect();
         let loaded = store::engine::load(&mut client, &numbers).await?;
@@ -112,10 +107,10 @@ async fn install(ctx: &Arc<Context>, owned: &[Owned], loaded: Vec<Loaded>) {
     }
     for owned in owned {
         let channels = by_shard.remove(&owned.shard).unwrap_or_default();
-        let start = |owner| {
-            let start = |(key, channels)| (key, Peer::start(ctx.clone(), key, owner, channels));
+        let start = |tenure: &Tenure| {
+            let start = |(key, channels)| (key, Peer::start(ctx.clone(), key, tenure, channels));
             channels.into_iter().map(start).collect()
         };
-        ctx.registry.insert(*owned, start);
+        ctx.registry.insert(*owned, ctx.stop.child_token(), start);
     }
 }

@@ -5,8 +5,27 @@ use std::{collections::HashMap, sync::Mutex};
 use protocol::Key;
 use rpc::gateway::v1::ShardEpoch;
 use store::lease::Owned;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{gateways::lock, peer::Mailbox};
+
+/// A shard under one epoch, from taking it until it is given back or lost.
+#[derive(Clone)]
+pub struct Tenure {
+    /// Which.
+    pub owner: ShardEpoch,
+    /// It ends: nothing new. Ends with the engine too.
+    pub stop: CancellationToken,
+    /// The tasks of its peers: each ends when nothing of its is being committed any more.
+    pub peers: TaskTracker,
+}
+
+impl Tenure {
+    /// As the database knows it.
+    pub fn owned(&self) -> Owned {
+        Owned { shard: self.owner.shard as u8, epoch: self.owner.epoch }
+    }
+}
 
 /// Owned shards and their peers' mailboxes.
 #[derive(Default)]
@@ -15,23 +34,25 @@ pub struct Registry {
 }
 
 struct Shard {
-    epoch: u64,
+    tenure: Tenure,
     peers: HashMap<Key, Mailbox>,
 }
 
 impl Registry {
-    /// Takes a shard in, with the tasks of the peers that have channels. In one step: a task ends when its shard is not registered, and a query
-    /// that came in between would start a second task for its peer.
-    pub fn insert(&self, owned: Owned, start: impl FnOnce(ShardEpoch) -> HashMap<Key, Mailbox>) {
+    /// Takes a shard in until `stop`, with the tasks of the peers that have channels. In one step: a query that came in between would start a
+    /// second task for its peer.
+    pub fn insert(&self, owned: Owned, stop: CancellationToken, start: impl FnOnce(&Tenure) -> HashMap<Key, Mailbox>) {
+        let owner = ShardEpoch { shard: owned.shard.into(), epoch: owned.epoch };
+        let tenure = Tenure { owner, stop, peers: TaskTracker::new() };
         let mut shards = lock(&self.shards);
-        let peers = start(ShardEpoch { shard: owned.shard.into(), epoch: owned.epoch });
-        shards.insert(owned.shard, Shard { epoch: owned.epoch, peers });
+        let peers = start(&tenure);
+        shards.insert(owned.shard, Shard { tenure, peers });
     }
 
     /// The task of a peer without a channel ends, if it is idle: strangers leave nothing behind (design 4.9). Whether it may end.
     pub fn retire(&self, key: &Key, owner: &ShardEpoch, idle: impl FnOnce() -> bool) -> bool {
         let mut shards = lock(&self.shards);
-        let Some(shard) = shards.get_mut(&(owner.shard as u8)).filter(|s| s.epoch == owner.epoch) else { return true };
+        let Some(shard) = shards.get_mut(&(owner.shard as u8)).filter(|s| s.tenure.owner == *owner) else { return true };
         let idle = idle();
         if idle {
             shard.peers.remove(key);
@@ -39,36 +60,33 @@ impl Registry {
         idle
     }
 
-    /// Whether this engine still believes to own the shard under this epoch. The database has the last word with each commit.
-    pub fn owns(&self, owner: &ShardEpoch) -> bool {
-        lock(&self.shards).get(&(owner.shard as u8)).is_some_and(|s| s.epoch == owner.epoch)
-    }
-
-    /// The shard under this epoch is lost: its peers' tasks end with their mailboxes.
+    /// The shard under this epoch is lost: its peers' tasks end.
     pub fn lost(&self, owner: &ShardEpoch) {
-        let mut shards = lock(&self.shards);
-        if shards.get(&(owner.shard as u8)).is_some_and(|s| s.epoch == owner.epoch) {
-            shards.remove(&(owner.shard as u8));
-        }
+        self.end(|tenure| tenure.owner == *owner);
     }
 
     /// Keeps only what the database says is ours; returns what was lost.
     pub fn retain(&self, mine: &[Owned]) -> Vec<u8> {
-        let mut shards = lock(&self.shards);
-        let lost: Vec<u8> = shards
-            .iter()
-            .filter(|(shard, s)| !mine.iter().any(|o| o.shard == **shard && o.epoch == s.epoch))
-            .map(|(shard, _)| *shard)
-            .collect();
-        for shard in &lost {
-            shards.remove(shard);
+        self.end(|tenure| !mine.contains(&tenure.owned())).iter().map(|tenure| tenure.owned().shard).collect()
+    }
+
+    /// Ends these shards: nothing comes to their peers' tasks any more, which finish what they have begun.
+    pub fn give_up(&self, shards: &[u8]) -> Vec<Tenure> {
+        self.end(|tenure| shards.contains(&tenure.owned().shard))
+    }
+
+    fn end(&self, which: impl Fn(&Tenure) -> bool) -> Vec<Tenure> {
+        let ended: Vec<Tenure> = lock(&self.shards).extract_if(|_, s| which(&s.tenure)).map(|(_, s)| s.tenure).collect();
+        for tenure in &ended {
+            tenure.stop.cancel();
+            tenure.peers.close();
         }
-        lost
+        ended
     }
 
     /// What is owned.
     pub fn owned(&self) -> Vec<ShardEpoch> {
-        lock(&self.shards).iter().map(|(shard, s)| ShardEpoch { shard: (*shard).into(), epoch: s.epoch }).collect()
+        lock(&self.shards).values().map(|s| s.tenure.owner).collect()
     }
 
     /// The shards that are owned.
@@ -77,16 +95,14 @@ impl Registry {
     }
 
     /// The peer's mailbox, started by `start` when this engine owns its shard and has none yet.
-    pub fn peer(&self, key: &Key, start: impl FnOnce(ShardEpoch) -> Mailbox) -> Option<Mailbox> {
-        let number = store::shard_of(key);
+    pub fn peer(&self, key: &Key, start: impl FnOnce(&Tenure) -> Mailbox) -> Option<Mailbox> {
         let mut shards = lock(&self.shards);
-        let shard = shards.get_mut(&number)?;
-        let owner = ShardEpoch { shard: number.into(), epoch: shard.epoch };
-        Some(shard.peers.entry(*key).or_insert_with(|| start(owner)).clone())
+        let Shard { tenure, peers } = shards.get_mut(&store::shard_of(key))?;
+        Some(peers.entry(*key).or_insert_with(|| start(tenure)).clone())
     }
 
     /// The epoch of a shard that is owned.
     pub fn epoch(&self, shard: u8) -> Option<u64> {
-        lock(&self.shards).get(&shard).map(|s| s.epoch)
+        lock(&self.shards).get(&shard).map(|s| s.tenure.owner.epoch)
     }
 }

@@ -2,6 +2,9 @@
 
 mod network;
 
+use std::time::Duration;
+
+use futures::FutureExt;
 use network::{LIMIT, TON, World, uuid};
 use rpc::{Metrics, engine::v1::*};
 use store::shard_of;
@@ -56,6 +59,62 @@ async fn payments_across_two_engines_do_not_wait_for_polling() -> anyhow::Result
     for metrics in [&world.metrics(1), &second.metrics] {
         assert!(count(metrics, "pokes_sent_total") > 0 && count(metrics, "pokes_received_total") > 0, "{}", metrics.encode());
     }
+    let (moved, fees, total) = ((paid * amount).cast_signed(), (paid * 1_000_000).cast_signed(), (10 * TON).cast_signed());
+    wait_for("balances", LIMIT, async || {
+        let seen = [world.sides(0, ab).await, world.sides(1, ab).await, world.sides(1, bc).await, world.sides(2, bc).await];
+        let seen = seen.map(|s| s.ok());
+        let (a, c) = ((total - moved - fees, moved + fees), (moved, total - moved));
+        let right = [Some(a), Some((a.1, a.0)), Some((c.1, c.0)), Some(c)];
+        if seen == right { Ok(()) } else { Err(format!("{seen:?} is not {right:?}")) }
+    })
+    .await?;
+    world.audit().await
+}
+
+/// How many shards each engine of a node owns, by name.
+async fn shares(world: &World, node: usize) -> Result<Vec<(String, usize)>, String> {
+    let client = world.nodes[node].pool.get().await.map_err(|e| e.to_string())?;
+    let members = store::lease::members(&client).await.map_err(|e| e.to_string())?;
+    Ok(members.into_iter().map(|m| (m.engine, m.shards.len())).collect())
+}
+
+async fn wait_for_shares(world: &World, node: usize, shards: &[(&str, usize)]) -> anyhow::Result<()> {
+    let right: Vec<_> = shards.iter().map(|(engine, shards)| ((*engine).to_owned(), *shards)).collect();
+    wait_for("even shares", LIMIT, async || match shares(world, node).await? {
+        seen if seen == right => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_joins_gets_its_share_and_payments_go_on() -> anyhow::Result<()> {
+    let world = spread().await?;
+    let ab = world.open(0, 1, 10 * TON).await?;
+    let bc = world.open(1, 2, 10 * TON).await?;
+    let second = world.join(1, "b-2").await?;
+    let amount = TON / 100;
+    let (mut paid, mut slowest) = (0, Duration::ZERO);
+    let mut even = std::pin::pin!(wait_for_shares(&world, 1, &[("b-1", 128), ("b-2", 128)]));
+    let mut after = 0;
+    while after < 10 {
+        let begun = std::time::Instant::now();
+        let sent = world.api(0).send_transfer(world.send(amount, uuid())).await?.into_inner();
+        assert_eq!(sent.status(), TransferStatus::Paid, "{sent:?}");
+        slowest = slowest.max(begun.elapsed());
+        paid += 1;
+        // The last ones run when every shard has its place.
+        if after > 0 {
+            after += 1;
+        } else if let Some(even) = even.as_mut().now_or_never() {
+            even?;
+            after = 1;
+        }
+    }
+    println!("{paid} payments, the slowest took {slowest:?}");
+    assert!(second.health.is_ready());
+    let moved = world.nodes[1].pool.get().await?.query_one("SELECT count(*) FROM engine.shard WHERE epoch > 1", &[]).await?;
+    assert_eq!(moved.get::<_, i64>(0), 128, "each shard moves once");
     let (moved, fees, total) = ((paid * amount).cast_signed(), (paid * 1_000_000).cast_signed(), (10 * TON).cast_signed());
     wait_for("balances", LIMIT, async || {
         let seen = [world.sides(0, ab).await, world.sides(1, ab).await, world.sides(1, bc).await, world.sides(2, bc).await];

@@ -76,10 +76,15 @@ pub(crate) fn set_channel(row: &ChannelRow, shard: u8, base: u64) -> Result<Reco
     Ok(Record(fields))
 }
 
+/// The column `config`.
+pub(crate) fn config_from_row(row: &Row) -> Result<OpenConfig, Error> {
+    let config = ton::decode_boc(get(row, "config")?).map_err(|_| Error::Corrupt("channel: config"))?;
+    OpenConfig::from_cell(config.as_ref()).map_err(|_| Error::Corrupt("channel: config"))
+}
+
 /// A whole row.
 pub(crate) fn channel_from_row(row: &Row) -> Result<ChannelRow, Error> {
-    let config = ton::decode_boc(get(row, "config")?).map_err(|_| Error::Corrupt("channel: config"))?;
-    let config = OpenConfig::from_cell(config.as_ref()).map_err(|_| Error::Corrupt("channel: config"))?;
+    let config = config_from_row(row)?;
     let status = usize::try_from(get::<i16>(row, "status")?).ok().and_then(|i| STATUSES.get(i));
     let their = Body {
         seqno: seqno(row, "their_seqno")?,

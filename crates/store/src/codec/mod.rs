@@ -6,7 +6,7 @@ mod channel;
 mod leg;
 mod task;
 
-pub(crate) use channel::{channel_from_row, new_channel, set_channel};
+pub(crate) use channel::{channel_from_row, config_from_row, new_channel, set_channel};
 pub(crate) use leg::{direction, leg_from_row, resolution_from_row, set_leg};
 pub(crate) use task::{new_task, task_from_row};
 

@@ -5,6 +5,7 @@ mod audit;
 mod cluster;
 mod dictionary;
 mod load;
+mod offer;
 mod prune;
 mod query;
 mod request;
@@ -14,6 +15,7 @@ pub use audit::{Finding, audit};
 pub use cluster::{StartRefused, Started, freeze, frozen, start, thaw};
 pub use dictionary::{Signed, Version, dictionary, dictionary_with_resolutions, peer_states, signed};
 pub use load::{Loaded, load, load_channel};
+pub use offer::{Offer, drop_offer, offer_to, write_offer};
 pub use prune::{Pruned, REQUESTS_KEPT_DAYS, prune};
 pub use query::{
     ChannelSummary, LegFilter, LegPlace, LegSummary, channel_of, channels, leg_of_request, legs, legs_of, open_channels,

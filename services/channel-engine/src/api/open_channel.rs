@@ -1,12 +1,10 @@
-use protocol::{Address, Key, NewTask, Task};
+use protocol::{Address, NewTask, Task};
 use rpc::{
     Error, ErrorCode,
     engine::v1::{OpenChannelRequest, OpenChannelResponse},
 };
-use tokio::sync::oneshot;
 
 use super::{Api, submit::Command, unavailable, validate};
-use crate::peer::Message;
 
 impl Api {
     pub(super) async fn open_channel(&self, request: OpenChannelRequest) -> Result<OpenChannelResponse, Error> {
@@ -22,12 +20,7 @@ impl Api {
         let address = match self.opened_before(&command.id, &peer).await? {
             Some(address) => address,
             None if repeated => return Err(Error::with_message(ErrorCode::Unavailable, "the first top-up is under way")),
-            None => {
-                let Some(mailbox) = self.ctx.peer(&peer) else { return self.open_at_owner(&peer, request).await };
-                let (tx, rx) = oneshot::channel();
-                mailbox.send(Message::Open(tx));
-                rx.await.map_err(|_| Error::new(ErrorCode::NotOwner))?.map_err(of_peer)?
-            }
+            None => self.ctx.agree_channel(&peer).await.map_err(of_peer)?,
         };
         if !repeated {
             self.queue_top_up(&command, address, amount).await?;
@@ -35,15 +28,8 @@ impl Api {
         Ok(OpenChannelResponse { channel: Some(self.shown(&address).await?) })
     }
 
-    /// The peer's task is in another engine: only its owner can open a channel.
-    async fn open_at_owner(&self, peer: &Key, request: OpenChannelRequest) -> Result<OpenChannelResponse, Error> {
-        let owner = self.ctx.owner_elsewhere(peer).await.map_err(unavailable)?;
-        let mut owner = owner.ok_or_else(|| Error::new(ErrorCode::NotOwner))?;
-        Ok(owner.open_channel(request).await?.into_inner())
-    }
-
     /// A repeated command finds the channel that the first one made: by its top-up, or agreed and waiting for one.
-    async fn opened_before(&self, request_id: &str, peer: &Key) -> Result<Option<Address>, Error> {
+    async fn opened_before(&self, request_id: &str, peer: &protocol::Key) -> Result<Option<Address>, Error> {
         let client = self.ctx.pool.get().await.map_err(unavailable)?;
         let order = store::chain::order_of(&client, &format!("topup:{request_id}")).await.map_err(unavailable)?;
         if let Some((order, _)) = order {

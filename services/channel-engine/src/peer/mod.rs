@@ -20,10 +20,11 @@ use rpc::gateway::v1::{OutgoingAnswer, ShardEpoch};
 use signer::{SecretUse, Step};
 use store::{Change, Fence, Verdict};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use wire::{Request, message};
 
-use crate::{context::Context, gateways::NoAnswer, results::Outcome, tasks::Ticket};
+use crate::{context::Context, gateways::NoAnswer, registry::Tenure, results::Outcome, tasks::Ticket};
 use release::{Release, Target};
 
 pub(crate) use release::step_of;
@@ -129,14 +130,14 @@ pub struct Peer {
 
 impl Peer {
     /// Starts the task for `channels` of one peer under one ownership.
-    pub fn start(ctx: Arc<Context>, key: Key, owner: ShardEpoch, channels: Vec<Channel>) -> Mailbox {
+    pub fn start(ctx: Arc<Context>, key: Key, tenure: &Tenure, channels: Vec<Channel>) -> Mailbox {
         let (queries, query_rx) = mpsc::channel(QUERIES);
         let (internal, internal_rx) = mpsc::unbounded_channel();
         let mailbox = Mailbox { queries, internal };
         let mut peer = Self {
             ctx,
             key,
-            owner,
+            owner: tenure.owner,
             slots: HashMap::new(),
             reloading: HashSet::new(),
             next_generation: FIRST_GENERATION,
@@ -150,8 +151,8 @@ impl Peer {
         for channel in channels {
             peer.put(channel);
         }
-        let tasks = peer.ctx.peers.clone();
-        tasks.spawn(peer.run(query_rx, internal_rx));
+        let all = peer.ctx.peers.clone();
+        tenure.peers.spawn(all.track_future(peer.run(query_rx, internal_rx, tenure.stop.clone())));
         mailbox
     }
 
@@ -162,8 +163,12 @@ impl Peer {
         self.slots.insert(channel.row().address, Slot { channel, generation });
     }
 
-    async fn run(mut self, mut queries: mpsc::Receiver<Message>, mut internal: mpsc::UnboundedReceiver<Message>) {
-        let stop = self.ctx.stop.clone();
+    async fn run(
+        mut self,
+        mut queries: mpsc::Receiver<Message>,
+        mut internal: mpsc::UnboundedReceiver<Message>,
+        stop: CancellationToken,
+    ) {
         self.tick_all().await;
         loop {
             let wake = self.sleep();
@@ -185,9 +190,6 @@ impl Peer {
                 },
                 () = wake => self.tick_all().await,
             }
-            if !self.ctx.registry.owns(&self.owner) {
-                return;
-            }
             let idle = || queries.is_empty() && internal.is_empty();
             if self.is_stranger() && self.ctx.registry.retire(&self.key, &self.owner, idle) {
                 return;
@@ -195,15 +197,16 @@ impl Peer {
         }
     }
 
-    /// At shutdown: what is being committed is waited for and let out, and nothing new begins.
+    /// At the end of the shard's or the engine's time: what is being committed is waited for and let out, and nothing new begins.
     async fn drain(mut self) {
         while !self.ctx.frozen.is_cancelled()
             && let Some(committed) = self.commits.next().await
         {
             if !self.committed(committed).await {
-                return;
+                break;
             }
         }
+        self.ctx.tasks.forget_channels(&self.slots.keys().copied().collect());
     }
 
     /// The peer never had a channel here, and none is offered that it may have agreed to.

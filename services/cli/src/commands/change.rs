@@ -84,7 +84,7 @@ pub(super) async fn open(session: &mut Session<'_>, args: &OpenArgs) -> Result<O
     let text = text::list(&[
         ("virtual channel", hex::encode(&answer.virtual_key)),
         ("private seed", seed),
-        ("can be paid until", text::moment(answer.deadline_unix)),
+        ("locked until at the latest", text::moment(answer.deadline_unix)),
         ("fee reserved", text::amount(&answer.fee_nano, Some(&unit.coin))),
     ]);
     Ok(Output::new(with_id(json, &request_id), text))
@@ -124,7 +124,7 @@ fn sent(answer: &SendTransferResponse, unit: &Unit, wait: bool, request_id: &str
         ("failure", answer.failure.clone()),
         ("fee", text::amount(&answer.fee_nano, Some(&unit.coin))),
         ("virtual channel", hex::encode(&answer.virtual_key)),
-        ("final at the latest", text::moment(answer.deadline_unix)),
+        ("locked until at the latest", text::moment(answer.deadline_unix)),
     ]);
     let code = match answer.status() {
         TransferStatus::Paid => 0,
