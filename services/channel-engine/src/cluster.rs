@@ -10,8 +10,7 @@ use std::{
 
 use protocol::{Address, Key};
 use rpc::{
-    ClientConfig, Connection,
-    Error, ErrorCode,
+    ClientConfig, Connection, Error, ErrorCode,
     engine::v1::{
         AgreeChannelRequest, AgreeChannelResponse, PokeRequest, PokeResponse, TakeRequest, TakeResponse,
         cluster_service_client::ClusterServiceClient,

@@ -36,6 +36,95 @@ async fn an_opening_whose_answer_was_lost_is_repeated_not_made_anew() -> anyhow:
     Ok(())
 }
 
+fn request(world: &World) -> OpenChannelRequest {
+    OpenChannelRequest { request_id: uuid(), peer_key: world.nodes[1].key.to_vec(), coin: None, top_up_nano: TON.to_string() }
+}
+
+/// Opens a channel from A to B, trying until the engine can, but not after a refusal.
+async fn opened(world: &World) -> anyhow::Result<Result<String, rpc::Error>> {
+    wait_for("an answer of the peer", LIMIT, async || match world.api(0).open_channel(request(world)).await {
+        Ok(opened) => Ok(Ok(opened.into_inner().channel.unwrap().address)),
+        Err(status) => match rpc::Error::from(status) {
+            error if error.code() == ErrorCode::PeerRefused => Ok(Err(error)),
+            error => Err(error.to_string()),
+        },
+    })
+    .await
+}
+
+async fn agreed_at(world: &World, node: usize) -> anyhow::Result<Vec<String>> {
+    let channels = store::engine::open_channels(&world.nodes[node].pool.get().await?).await?;
+    Ok(channels.iter().map(|channel| ton::Address::basechain(channel.row.address).to_friendly(true)).collect())
+}
+
+async fn offers(world: &World) -> anyhow::Result<i64> {
+    Ok(world.nodes[0].pool.get().await?.query_one("SELECT count(*) FROM engine.offer", &[]).await?.try_get(0)?)
+}
+
+/// The engine ends between the peer's agreement and its own commit. The next one offers the same channel, whoever asks it to.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_outlives_the_engine_that_made_it() -> anyhow::Result<()> {
+    let world = World::start(&["a", "b"]).await?;
+    world.network.lose_answer_to(OpenChannelOffchain::ID);
+    let mut api = world.api(0);
+    let offering = tokio::spawn({
+        let request = request(&world);
+        async move { api.open_channel(request).await }
+    });
+    wait_for("the peer to agree", LIMIT, async || match agreed_at(&world, 1).await {
+        Ok(agreed) if agreed.len() == 1 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await?;
+    assert_eq!((offers(&world).await?, agreed_at(&world, 0).await?.len()), (1, 0));
+    world.replace_engine(0, "a-2", false).await?;
+    offering.await?.expect_err("its engine has ended");
+    let address = opened(&world).await??;
+    assert_eq!(agreed_at(&world, 1).await?, [address]);
+    assert_eq!(offers(&world).await?, 0);
+    Ok(())
+}
+
+/// A peer that lost its database has one more channel with us than it knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_the_peer_has_forgotten_does_not_keep_it_out_for_ever() -> anyhow::Result<()> {
+    let world = World::start(&["a", "b"]).await?;
+    world.set_time_ahead(1, 1);
+    world.replace_engine(1, "b-2", false).await?;
+    let forgotten = world.agree(0, 1, TON).await?;
+    let a = world.nodes[0].pool.get().await?;
+    world.stop_engine(0).await?;
+    for table in ["task", "channel", "signed_body", "peer_state", "offer", "request"] {
+        a.execute(&format!("DELETE FROM engine.{table}"), &[]).await?;
+    }
+    // The moment is part of a channel's id.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    world.replace_engine(0, "a-2", false).await?;
+    let refused = opened(&world).await?.expect_err("the first one may still get its deposit");
+    assert!(refused.message().contains("waits for its deposit"), "{refused}");
+    assert_eq!(offers(&world).await?, 0, "what was refused is over");
+    world.set_time_ahead(1, 601);
+    let again = wait_for("ten minutes", LIMIT, async || match opened(&world).await {
+        Ok(Ok(address)) => Ok(address),
+        other => Err(format!("{other:?}")),
+    })
+    .await?;
+    let agreed = agreed_at(&world, 1).await?;
+    assert!(agreed.len() == 2 && agreed.contains(&again), "{agreed:?}");
+    // It lives: a deposit may have been on its way all the time.
+    world
+        .tell(1, forgotten, 1, |storage| {
+            storage.initialised = true;
+            storage.balance.deposited = contract::Pair { a: TON, b: 0 };
+        })
+        .await?;
+    wait_for("the deposit", LIMIT, async || match network::get(&world.api(1), forgotten).await {
+        Ok(channel) if channel.their.as_ref().is_some_and(|side| side.deposited_nano == TON.to_string()) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await
+}
+
 /// An offer keeps nobody from answering the other's.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_open_channels_with_each_other_at_the_same_moment() -> anyhow::Result<()> {

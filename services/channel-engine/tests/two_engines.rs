@@ -10,11 +10,11 @@ use rpc::{Metrics, engine::v1::*};
 use store::shard_of;
 use testkit::wait_for;
 
-/// B's two neighbours belong to different shards.
-async fn spread() -> anyhow::Result<World> {
+/// A world in which the shards of B's two neighbours are so.
+async fn spread(so: fn(u8, u8) -> bool) -> anyhow::Result<World> {
     loop {
         let world = World::start(&["a", "b", "c"]).await?;
-        if shard_of(&world.nodes[0].key) != shard_of(&world.nodes[2].key) {
+        if so(shard_of(&world.nodes[0].key), shard_of(&world.nodes[2].key)) {
             return Ok(world);
         }
     }
@@ -28,7 +28,7 @@ fn count(metrics: &Metrics, name: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payments_across_two_engines_do_not_wait_for_polling() -> anyhow::Result<()> {
-    let world = spread().await?;
+    let world = spread(|a, c| a != c).await?;
     let ab = world.open(0, 1, 10 * TON).await?;
     let second = world.join(1, "b-2").await?;
     let pool = &world.nodes[1].pool;
@@ -71,6 +71,43 @@ async fn payments_across_two_engines_do_not_wait_for_polling() -> anyhow::Result
     world.audit().await
 }
 
+/// What only the owner of a shard can do is asked of it, by whichever engine is called.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_is_opened_at_any_engine() -> anyhow::Result<()> {
+    let world = spread(|a, c| a != c).await?;
+    let second = world.join(1, "b-2").await?;
+    let pool = &world.nodes[1].pool;
+    let shard = i16::from(shard_of(&world.nodes[2].key));
+    let moved = "UPDATE engine.shard SET owner = $2, epoch = epoch + 1 WHERE shard = $1";
+    pool.get().await?.execute(moved, &[&shard, &"b-2"]).await?;
+    wait_for("the second engine's shard", LIMIT, async || {
+        if second.health.is_ready() { Ok(()) } else { Err(second.health.waiting_for()) }
+    })
+    .await?;
+    let open = |peer: usize| OpenChannelRequest {
+        request_id: uuid(),
+        peer_key: world.nodes[peer].key.to_vec(),
+        coin: None,
+        top_up_nano: TON.to_string(),
+    };
+    let with_c = world.api(1).open_channel(open(2)).await?.into_inner().channel.unwrap();
+    assert_eq!(with_c.peer_key, world.nodes[2].key);
+    let with_a = second.api.clone().open_channel(open(0)).await?.into_inner().channel.unwrap();
+    assert_eq!(with_a.peer_key, world.nodes[0].key);
+    // An owner that is alive by its lease and does not answer.
+    let client = pool.get().await?;
+    store::lease::renew(&client, "b-9", "http://127.0.0.1:1", LIMIT).await?;
+    let stranger = ed25519_dalek::SigningKey::from_bytes(&[9; 32]).verifying_key().to_bytes();
+    client.execute(moved, &[&i16::from(shard_of(&stranger)), &"b-9"]).await?;
+    let request = OpenChannelRequest { peer_key: stranger.to_vec(), ..open(0) };
+    wait_for("the first engine to name the owner", LIMIT, async || {
+        let error = rpc::Error::from(world.api(1).open_channel(request.clone()).await.expect_err("nobody answers there"));
+        let named = error.code() == rpc::ErrorCode::Unavailable && error.message().contains("`b-9`");
+        if named { Ok(()) } else { Err(error) }
+    })
+    .await
+}
+
 /// How many shards each engine of a node owns, by name.
 async fn shares(world: &World, node: usize) -> Result<Vec<(String, usize)>, String> {
     let client = world.nodes[node].pool.get().await.map_err(|e| e.to_string())?;
@@ -89,7 +126,7 @@ async fn wait_for_shares(world: &World, node: usize, shards: &[(&str, usize)]) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_joins_gets_its_share_and_payments_go_on() -> anyhow::Result<()> {
-    let world = spread().await?;
+    let world = spread(|a, _| a >= 128).await?;
     let ab = world.open(0, 1, 10 * TON).await?;
     let bc = world.open(1, 2, 10 * TON).await?;
     let second = world.join(1, "b-2").await?;

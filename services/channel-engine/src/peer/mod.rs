@@ -95,6 +95,8 @@ impl Mailbox {
 struct Slot {
     channel: Channel,
     generation: u64,
+    /// Milliseconds of protocol time: when it was loaded.
+    since: u64,
 }
 
 /// What comes out of the commit queue, in order.
@@ -124,8 +126,8 @@ pub struct Peer {
     next_reply: u64,
     commits: FuturesOrdered<BoxFuture<'static, Committed>>,
     used_keys: Vec<Key>,
-    /// Nothing while an offer is under way.
-    unanswered: Option<open::Unanswered>,
+    /// An offer of ours is under way.
+    offering: bool,
 }
 
 impl Peer {
@@ -146,7 +148,7 @@ impl Peer {
             next_reply: 1,
             commits: FuturesOrdered::new(),
             used_keys: Vec::new(),
-            unanswered: Some(HashMap::new()),
+            offering: false,
         };
         for channel in channels {
             peer.put(channel);
@@ -160,7 +162,8 @@ impl Peer {
         let generation = self.next_generation;
         self.next_generation += 1;
         self.ctx.hints.update(&channel);
-        self.slots.insert(channel.row().address, Slot { channel, generation });
+        let since = self.ctx.clock.now_ms();
+        self.slots.insert(channel.row().address, Slot { channel, generation, since });
     }
 
     async fn run(
@@ -209,11 +212,9 @@ impl Peer {
         self.ctx.tasks.forget_channels(&self.slots.keys().copied().collect());
     }
 
-    /// The peer never had a channel here, and none is offered that it may have agreed to.
+    /// The peer never had a channel here, and none is being offered.
     fn is_stranger(&self) -> bool {
-        self.next_generation == FIRST_GENERATION
-            && self.commits.is_empty()
-            && self.unanswered.as_ref().is_some_and(HashMap::is_empty)
+        self.next_generation == FIRST_GENERATION && self.commits.is_empty() && !self.offering
     }
 
     fn sleep(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

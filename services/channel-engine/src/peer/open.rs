@@ -1,6 +1,9 @@
 //! Agreeing a new channel with the peer (payments 7.8): we open as side A, or the peer does.
+//!
+//! A peer that has agreed takes no other channel for a while ([`IDLE_MS`]). Whoever opens has to come back with the same one when the answer was lost: an offer
+//! is written before the peer hears of it, outlives the engine, and ends when the peer refuses or the channel is stored.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use contract::{CodeKind, OpenConfig};
 use protocol::{
@@ -8,10 +11,10 @@ use protocol::{
     opening::{self, Parties},
 };
 use rpc::{Error, ErrorCode, gateway::v1::ShardEpoch};
-use store::{Change, Verdict};
+use store::{Change, Verdict, engine};
 use tl::Object;
 use tokio::sync::oneshot;
-use tracing::info;
+use tracing::{info, warn};
 use wire::{
     Answer, Request,
     message::{self, OpenChannelOffchain},
@@ -30,17 +33,17 @@ const OPEN_TIMEOUT_MS: u32 = 7_000;
 /// The second question waits at most this long for the session that the first one made.
 const SESSION_WAIT: Duration = Duration::from_secs(5);
 
+/// So long a peer's channel without a deposit keeps it from opening another. After that it may have forgotten it; ours stays as it was, and counts
+/// again with its first deposit. Milliseconds since this engine knows it: no clock of the peer's.
+const IDLE_MS: u64 = 600_000;
+
 /// Who waits for a channel to be opened.
 pub type Done = oneshot::Sender<Result<Address, Error>>;
-
-/// Channels that were offered and got no answer, by code.
-pub type Unanswered = HashMap<[u8; 32], OpenConfig>;
 
 /// What the peer said to an offer.
 pub struct Offered {
     done: Done,
     result: Result<ChannelRow, Error>,
-    unanswered: Unanswered,
 }
 
 /// An offer under way. It runs beside the peer's task, which goes on with its channels, and with what the peer may offer itself.
@@ -50,36 +53,39 @@ struct Offer {
     owner: ShardEpoch,
     /// Unix seconds.
     earliest: u32,
-    unanswered: Unanswered,
 }
 
 impl Peer {
     /// A command: offer a channel.
     pub(super) fn open_channel(&mut self, done: Done) {
-        let Some(unanswered) = self.unanswered.take() else {
+        if std::mem::replace(&mut self.offering, true) {
             let message = "another channel with this peer is being opened";
             let _ = done.send(Err(Error::with_message(ErrorCode::Unavailable, message)));
             return;
-        };
+        }
         // The moment in a channel's id: the last of our offers had an earlier one.
         let moment = |row: &ChannelRow| u32::from_le_bytes(row.config.channel_id[12..].try_into().unwrap_or_default());
         let ours = self.slots.values().map(|s| s.channel.row()).filter(|row| row.left);
         let earliest = ours.map(moment).max().map_or(0, |last| last.saturating_add(1));
-        let mut offer = Offer { ctx: self.ctx.clone(), key: self.key, owner: self.owner, earliest, unanswered };
+        let offer = Offer { ctx: self.ctx.clone(), key: self.key, owner: self.owner, earliest };
         let mailbox = self.mailbox.clone();
         tokio::spawn(async move {
             let result = offer.any_code().await;
-            mailbox.send(Message::Offered(Box::new(Offered { done, result, unanswered: offer.unanswered })));
+            mailbox.send(Message::Offered(Box::new(Offered { done, result })));
         });
     }
 
     /// The offer has ended.
     pub(super) async fn offered(&mut self, offered: Offered) {
-        self.unanswered = Some(offered.unanswered);
+        self.offering = false;
         let result = match offered.result {
             Ok(row) => {
                 let address = row.address;
-                self.create(row, true).await.map(|()| address)
+                let created = self.create(row, true).await;
+                if created.is_ok() {
+                    forget(&self.ctx, &self.owner, &self.key, &address).await;
+                }
+                created.map(|()| address)
             }
             Err(error) => Err(error),
         };
@@ -89,7 +95,7 @@ impl Peer {
 
 impl Offer {
     /// Our own code first.
-    async fn any_code(&mut self) -> Result<ChannelRow, Error> {
+    async fn any_code(&self) -> Result<ChannelRow, Error> {
         let mut last = Error::with_message(ErrorCode::PeerRefused, "no contract code is configured");
         for code in self.ctx.codes.clone() {
             match self.offer(code).await {
@@ -101,7 +107,7 @@ impl Offer {
         Err(last)
     }
 
-    async fn offer(&mut self, code: CodeKind) -> Result<ChannelRow, Error> {
+    async fn offer(&self, code: CodeKind) -> Result<ChannelRow, Error> {
         let policy = self.ctx.policy.clone();
         let policy = &policy;
         let request = Request::ProposeChannelConfig(opening::config_request(policy, &code));
@@ -112,27 +118,37 @@ impl Offer {
             return Err(Error::with_message(ErrorCode::PeerRefused, format!("terms: {}", terms.reason)));
         }
         let parties = Parties { a: (self.ctx.key, self.ctx.wallet), b: (self.key, terms.wallet_addr) };
-        let seconds = u32::try_from(self.ctx.clock.now_ms() / 1000).unwrap_or(u32::MAX);
-        let fresh = opening::open_config(policy, &parties, seconds.max(self.earliest));
-        // A peer that agreed and whose answer was lost takes no second channel before the first has a deposit: ask for the same one.
-        let again = |old: &OpenConfig| *old == OpenConfig { channel_id: old.channel_id, ..fresh };
-        let config = self.unanswered.get(&code.hash).copied().filter(again).unwrap_or(fresh);
-        let open_config = config.to_cell();
-        let row = opening::new_channel(policy, &code, config, self.ctx.key);
+        let row = self.write_ahead(&code, &parties).await?;
+        let open_config = row.config.to_cell();
         let request = OpenChannelOffchain { code_hash: code.hash, open_config, node_version: opening::NODE_VERSION };
-        self.unanswered.insert(code.hash, config);
-        let answer = self.ask(Request::OpenChannelOffchain(request), OPEN_TIMEOUT_MS, false).await?;
-        self.unanswered.remove(&code.hash);
-        let Answer::OpenChannelOffchainResponse(opened) = answer else {
-            return Err(Error::with_message(ErrorCode::PeerRefused, "the peer answered something else"));
+        let refused = match self.ask(Request::OpenChannelOffchain(request), OPEN_TIMEOUT_MS, false).await? {
+            Answer::OpenChannelOffchainResponse(opened) if !opened.reason.is_empty() => opened.reason,
+            Answer::OpenChannelOffchainResponse(opened) if opened.addr == row.address => return Ok(row),
+            Answer::OpenChannelOffchainResponse(_) => "the peer computed another address".into(),
+            _ => "the peer answered something else".into(),
         };
-        if !opened.reason.is_empty() {
-            return Err(Error::with_message(ErrorCode::PeerRefused, opened.reason));
+        forget(&self.ctx, &self.owner, &self.key, &row.address).await;
+        Err(Error::with_message(ErrorCode::PeerRefused, refused))
+    }
+
+    /// The channel to offer, stored: the one of the last offer, if that has not ended and the terms are still the same.
+    async fn write_ahead(&self, code: &CodeKind, parties: &Parties) -> Result<ChannelRow, Error> {
+        let unavailable = |error: String| Error::with_message(ErrorCode::Unavailable, error);
+        let policy = &self.ctx.policy;
+        let seconds = u32::try_from(self.ctx.clock.now_ms() / 1000).unwrap_or(u32::MAX);
+        let fresh = opening::open_config(policy, parties, seconds.max(self.earliest));
+        let client = self.ctx.pool.get().await.map_err(|error| unavailable(error.to_string()))?;
+        let offered = engine::offer_to(&client, &self.key, &code.hash).await.map_err(|error| unavailable(error.to_string()))?;
+        let again = |old: &OpenConfig| *old == OpenConfig { channel_id: old.channel_id, ..fresh };
+        let config = offered.map(|offer| offer.config).filter(again).unwrap_or(fresh);
+        let row = opening::new_channel(policy, code, config, self.ctx.key);
+        let offer = engine::Offer { peer: self.key, code_hash: code.hash, address: row.address, config };
+        // Written again when it is the same: the fence must hold now.
+        match engine::write_offer(&client, self.owner.epoch, &offer).await {
+            Ok(true) => Ok(row),
+            Ok(false) => Err(Error::new(ErrorCode::NotOwner)),
+            Err(error) => Err(unavailable(error.to_string())),
         }
-        if opened.addr != row.address {
-            return Err(Error::with_message(ErrorCode::PeerRefused, "the peer computed another address"));
-        }
-        Ok(row)
     }
 
     async fn ask(&self, request: Request, timeout_ms: u32, may_connect: bool) -> Result<Answer, Error> {
@@ -152,6 +168,17 @@ impl Offer {
                 Err(Error::with_message(ErrorCode::PeerUnreachable, "the peer does not answer"))
             }
         }
+    }
+}
+
+/// The offer has ended. A row that stays all the same does no harm: the channel's address says that it is over, or the peer refuses once more.
+async fn forget(ctx: &Context, owner: &ShardEpoch, peer: &Key, address: &Address) {
+    let dropped = match ctx.pool.get().await {
+        Ok(client) => engine::drop_offer(&client, owner.epoch, peer, address).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = dropped {
+        warn!(%error, "an offer that has ended stays in the database");
     }
 }
 
@@ -178,12 +205,14 @@ impl Peer {
         self.answer(gateway, query_id, answer.to_boxed());
     }
 
-    /// Strangers get one channel that costs us nothing; the next one after a deposit (payments 10.2.7).
+    /// Strangers get one channel that costs us nothing; the next one after a deposit (payments 10.2.7), or some time later, when they may have
+    /// forgotten the first. That one is left as it is: a deposit that is only not seen yet must find it alive.
     fn idle_channel(&self) -> bool {
-        self.slots
-            .values()
-            .map(|s| s.channel.row())
-            .any(|row| !row.left && row.onchain.deposited == [0; 2] && row.status == protocol::Status::Active)
+        let now = self.ctx.clock.now_ms();
+        self.slots.values().filter(|slot| now < slot.since.saturating_add(IDLE_MS)).any(|slot| {
+            let row = slot.channel.row();
+            !row.left && row.onchain.deposited == [0; 2] && row.status == protocol::Status::Active
+        })
     }
 
     async fn create(&mut self, mut row: ChannelRow, opener: bool) -> Result<(), Error> {

@@ -1,5 +1,10 @@
 //! An indexer that knows nothing but the time.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
 use rpc::{
     Connection, Health, InProcess, Server,
     indexer::v1::{
@@ -10,8 +15,8 @@ use rpc::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// The indexer of a chain whose clock is `ahead` seconds ahead.
-pub async fn indexer(ahead: i64, stop: &CancellationToken) -> Connection {
+/// The indexer of a chain whose clock is `ahead` seconds ahead, at any moment.
+pub async fn indexer(ahead: Arc<AtomicI64>, stop: &CancellationToken) -> Connection {
     let (client, listener) = InProcess::new();
     let server = Server::in_process(&Health::new()).await.add_service(IndexerServiceServer::new(Time { ahead }));
     tokio::spawn(server.serve_in_process(listener, stop.clone()));
@@ -19,13 +24,16 @@ pub async fn indexer(ahead: i64, stop: &CancellationToken) -> Connection {
 }
 
 struct Time {
-    ahead: i64,
+    ahead: Arc<AtomicI64>,
 }
 
 #[tonic::async_trait]
 impl IndexerService for Time {
     async fn get_chain_time(&self, _: Request<GetChainTimeRequest>) -> Result<Response<GetChainTimeResponse>, Status> {
-        Ok(Response::new(GetChainTimeResponse { protocol_offset_ms: self.ahead * 1000, ..Default::default() }))
+        Ok(Response::new(GetChainTimeResponse {
+            protocol_offset_ms: self.ahead.load(Ordering::Relaxed) * 1000,
+            ..Default::default()
+        }))
     }
 
     async fn get_wallet(&self, _: Request<GetWalletRequest>) -> Result<Response<GetWalletResponse>, Status> {

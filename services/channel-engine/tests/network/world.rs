@@ -38,7 +38,7 @@ pub struct Node {
     url: String,
     gateway: Connection,
     running: Mutex<Running>,
-    ahead: AtomicI64,
+    ahead: Arc<AtomicI64>,
 }
 
 /// A running engine.
@@ -78,8 +78,9 @@ impl World {
             let key = make_keys(&folder)?;
             let gateway = network.gateway(key, &stop).await;
             let pool = Database::new(&url, "test")?.pool(2)?;
-            let running = Mutex::new(run(&format!("{name}-1"), &folder, &url, gateway.clone(), 0, &stop).await?);
-            nodes.push(Node { key, pool, folder, url, gateway, running, ahead: AtomicI64::new(0) });
+            let ahead = Arc::default();
+            let running = Mutex::new(run(&format!("{name}-1"), &folder, &url, gateway.clone(), &ahead, &stop).await?);
+            nodes.push(Node { key, pool, folder, url, gateway, running, ahead });
         }
         Ok(Self { nodes, network, stop, _cluster: cluster, _files: files })
     }
@@ -89,7 +90,7 @@ impl World {
         self.nodes[node].running.lock().unwrap().api.clone()
     }
 
-    /// The next engine of the node runs this many seconds ahead.
+    /// The node's protocol time is this many seconds ahead: the next engine's, and that of one that has not begun at 0.
     pub fn set_time_ahead(&self, node: usize, seconds: i64) {
         self.nodes[node].ahead.store(seconds, Ordering::Relaxed);
     }
@@ -98,7 +99,7 @@ impl World {
     /// shards over.
     pub async fn replace_engine(&self, node: usize, engine: &str, overlap: bool) -> anyhow::Result<()> {
         let Node { folder, url, gateway, running, ahead, .. } = &self.nodes[node];
-        let next = run(engine, folder, url, gateway.clone(), ahead.load(Ordering::Relaxed), &self.stop);
+        let next = run(engine, folder, url, gateway.clone(), ahead, &self.stop);
         let before = async { self.stop_engine(node).await };
         let next = if overlap {
             let (next, ended) = tokio::join!(next, async {
@@ -118,7 +119,7 @@ impl World {
     /// One more engine beside the node's first one, which keeps the shards that it has.
     pub async fn join(&self, node: usize, engine: &str) -> anyhow::Result<Running> {
         let Node { folder, url, gateway, ahead, .. } = &self.nodes[node];
-        launch(engine, folder, url, gateway.clone(), ahead.load(Ordering::Relaxed), &self.stop).await
+        launch(engine, folder, url, gateway.clone(), ahead, &self.stop).await
     }
 
     /// From now on the node's API is another engine's.
@@ -265,7 +266,7 @@ async fn run(
     folder: &Path,
     url: &str,
     gateway: Connection,
-    ahead: i64,
+    ahead: &Arc<AtomicI64>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
     let running = launch(engine_id, folder, url, gateway, ahead, stop).await?;
@@ -279,14 +280,15 @@ async fn launch(
     folder: &Path,
     url: &str,
     gateway: Connection,
-    ahead: i64,
+    ahead: &Arc<AtomicI64>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
     let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let place = |name: &str| folder.join(name);
+    let settable = ahead.load(Ordering::Relaxed) != 0;
     let text = format!(
         "engine_id = \"{engine_id}\"\nsettable_clock = {}\ndatabase = \"{url}\"\n[server]\nlisten = \"{listen}\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
-        ahead != 0,
+        settable,
         place("keystore"),
         place("key"),
         place("state")
@@ -294,7 +296,7 @@ async fn launch(
     let file = place(engine_id).with_extension("toml");
     std::fs::write(&file, text)?;
     let config: channel_engine::Config = rpc::config::load(Some(&file))?;
-    let indexer = if ahead == 0 { None } else { Some(time::indexer(ahead, stop).await) };
+    let indexer = if settable { Some(time::indexer(ahead.clone(), stop).await) } else { None };
     let wiring = channel_engine::Wiring { listener: None, gateways: vec![gateway], planner: None, indexer };
     let health = Health::new();
     // The engine adds its gates when it first runs; before that a health without gates is ready.
