@@ -33,8 +33,9 @@ pub(crate) use release::step_of;
 const QUERIES: usize = 512;
 /// Of the first channel that a peer's task holds.
 const FIRST_GENERATION: u64 = 1;
-/// How long to wait before a channel is loaded again after a failed load.
+/// How long to wait before a channel is loaded again after a failed load; doubles each time, up to [`RELOAD_MAX`].
 const RELOAD: Duration = Duration::from_millis(500);
+const RELOAD_MAX: Duration = Duration::from_secs(60);
 
 /// Something for a peer's task.
 pub enum Message {
@@ -118,8 +119,8 @@ pub struct Peer {
     key: Key,
     owner: ShardEpoch,
     slots: HashMap<Address, Slot>,
-    /// Not in `slots` for a moment.
-    reloading: HashSet<Address>,
+    /// Being loaded: not in `slots` for a moment. After so many attempts.
+    loading: HashMap<Address, u32>,
     next_generation: u64,
     mailbox: Mailbox,
     replies: HashMap<u64, (usize, u64)>,
@@ -141,7 +142,7 @@ impl Peer {
             key,
             owner: tenure.owner,
             slots: HashMap::new(),
-            reloading: HashSet::new(),
+            loading: HashMap::new(),
             next_generation: FIRST_GENERATION,
             mailbox: mailbox.clone(),
             replies: HashMap::new(),
@@ -214,7 +215,7 @@ impl Peer {
 
     /// The peer never had a channel here, and none is being offered.
     fn is_stranger(&self) -> bool {
-        self.next_generation == FIRST_GENERATION && self.commits.is_empty() && !self.offering
+        self.next_generation == FIRST_GENERATION && self.commits.is_empty() && self.loading.is_empty() && !self.offering
     }
 
     fn sleep(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -294,7 +295,7 @@ impl Peer {
 
     /// A channel that is only being loaded again is busy: any other refusal would say that the proposal failed.
     fn unknown_channel(&self, gateway: usize, query_id: u64, address: &Address, request: &Request) {
-        let reason = if self.reloading.contains(address) { protocol::BUSY } else { "channel is not known" };
+        let reason = if self.loading.contains_key(address) { protocol::BUSY } else { "channel is not known" };
         let answer = match request {
             Request::ProposeAction(_) => message::Answer::ProposalDecision(message::ProposalDecision::refuse(reason)),
             _ => message::Answer::Decision(message::Decision::refuse(reason)),
@@ -312,9 +313,9 @@ impl Peer {
         }
         if self.slots.contains_key(&row.channel) {
             self.step(row.channel, Event::Task { id: row.id, task: row.task }).await;
-        } else {
-            debug!(task = row.id, "task for a channel that is not loaded: read again later");
-            self.ctx.tasks.forget(&row.id);
+        } else if !self.loading.contains_key(&row.channel) {
+            // Closed, and left out when the shard was loaded. Its tasks count as under way until it is there: they are not read again and again.
+            self.load_again(row.channel);
         }
     }
 
@@ -453,26 +454,35 @@ impl Peer {
     /// What is in memory may not be what is in the database: forget it, load it again.
     fn poison(&mut self, address: Address) {
         self.slots.remove(&address);
-        self.reloading.insert(address);
-        self.ctx.tasks.forget_channels(&HashSet::from([address]));
+        self.load_again(address);
+    }
+
+    fn load_again(&mut self, address: Address) {
+        self.loading.insert(address, 0);
         self.mailbox.send(Message::Reload(address));
     }
 
     async fn reload(&mut self, address: Address) {
         match self.load(&address).await {
             Ok(Some(channel)) => {
-                self.reloading.remove(&address);
+                self.loading.remove(&address);
                 self.put(channel);
+                // What was handed over before is read again.
+                self.ctx.tasks.forget_channels(&HashSet::from([address]));
+                self.ctx.poke.notify_one();
                 self.step(address, Event::Tick).await;
             }
             Ok(None) => {
-                self.reloading.remove(&address);
+                self.loading.remove(&address);
             }
             Err(error) => {
-                warn!(%error, "channel cannot be loaded, trying again");
+                warn!(%error, channel = hex::encode(address), "channel cannot be loaded, trying again");
+                let attempts = self.loading.entry(address).or_default();
+                let pause = RELOAD.saturating_mul(1 << (*attempts).min(16)).min(RELOAD_MAX);
+                *attempts += 1;
                 let mailbox = self.mailbox.clone();
                 tokio::spawn(async move {
-                    tokio::time::sleep(RELOAD).await;
+                    tokio::time::sleep(pause).await;
                     mailbox.send(Message::Reload(address));
                 });
             }
