@@ -1,4 +1,4 @@
-//! The key under which private keys of virtual channels lie in the database.
+//! The key under which private keys of virtual channels lie in the database, each with the receiver that it pays.
 
 use std::fmt;
 
@@ -37,29 +37,31 @@ impl SealingKey {
         Self(key)
     }
 
-    /// Seals the private seed of a virtual key: nonce, ciphertext, tag. Bound to the virtual key.
+    /// Seals the private seed of a virtual key and the receiver that it pays: nonce, ciphertext, tag. Bound to the virtual key.
     ///
     /// # Errors
     /// No random bytes.
-    pub fn seal(&self, virtual_key: &[u8; 32], seed: &[u8; 32]) -> Result<Vec<u8>, SealError> {
+    pub fn seal(&self, virtual_key: &[u8; 32], seed: &[u8; 32], receiver: &[u8; 32]) -> Result<Vec<u8>, SealError> {
         let mut sealed = vec![0; NONCE];
         getrandom::fill(&mut sealed).map_err(SealError::NoRandom)?;
         let nonce = XNonce::try_from(&sealed[..]).expect("the length of a nonce");
-        let payload = Payload { msg: seed, aad: virtual_key };
-        sealed.extend(self.cipher().encrypt(&nonce, payload).expect("32 bytes are within the cipher's limit"));
+        let text = Zeroizing::new([*seed, *receiver].concat());
+        let payload = Payload { msg: &text, aad: virtual_key };
+        sealed.extend(self.cipher().encrypt(&nonce, payload).expect("64 bytes are within the cipher's limit"));
         Ok(sealed)
     }
 
-    /// The seed of a virtual key.
+    /// The seed of a virtual key, and the receiver that it pays.
     ///
     /// # Errors
     /// [`SealError::Tampered`].
-    pub fn open(&self, virtual_key: &[u8; 32], sealed: &[u8]) -> Result<Zeroizing<[u8; 32]>, SealError> {
+    pub fn open(&self, virtual_key: &[u8; 32], sealed: &[u8]) -> Result<(Zeroizing<[u8; 32]>, [u8; 32]), SealError> {
         let (nonce, text) = sealed.split_at_checked(NONCE).ok_or(SealError::Tampered)?;
         let nonce = XNonce::try_from(nonce).map_err(|_| SealError::Tampered)?;
         let payload = Payload { msg: text, aad: virtual_key };
-        let seed = Zeroizing::new(self.cipher().decrypt(&nonce, payload).map_err(|_| SealError::Tampered)?);
-        Ok(Zeroizing::new(seed.as_slice().try_into().map_err(|_| SealError::Tampered)?))
+        let text = Zeroizing::new(self.cipher().decrypt(&nonce, payload).map_err(|_| SealError::Tampered)?);
+        let (seed, receiver) = text.split_first_chunk().ok_or(SealError::Tampered)?;
+        Ok((Zeroizing::new(*seed), receiver.try_into().map_err(|_| SealError::Tampered)?))
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -82,9 +84,9 @@ mod tests {
     #[test]
     fn opens_only_with_the_same_key_for_the_same_channel() {
         let key = SealingKey::derive(&[1; 32]);
-        let sealed = key.seal(&[2; 32], &[3; 32]).unwrap();
-        assert_ne!(sealed, key.seal(&[2; 32], &[3; 32]).unwrap(), "nonces must differ");
-        assert_eq!(*SealingKey::derive(&[1; 32]).open(&[2; 32], &sealed).unwrap(), [3; 32]);
+        let sealed = key.seal(&[2; 32], &[3; 32], &[6; 32]).unwrap();
+        assert_ne!(sealed, key.seal(&[2; 32], &[3; 32], &[6; 32]).unwrap(), "nonces must differ");
+        assert_eq!(SealingKey::derive(&[1; 32]).open(&[2; 32], &sealed).unwrap(), (Zeroizing::new([3; 32]), [6; 32]));
         assert_eq!(key.open(&[4; 32], &sealed), Err(SealError::Tampered));
         assert_eq!(SealingKey::derive(&[5; 32]).open(&[2; 32], &sealed), Err(SealError::Tampered));
         for i in 0..sealed.len() {

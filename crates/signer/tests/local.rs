@@ -92,7 +92,8 @@ async fn secrets_are_shared_with_the_other_key() {
     assert!(matches!(weak, Err(Error::WeakKey)));
 
     let sealing = signer.sealing_key().await.unwrap();
-    let kept = sealing.seal(&public, virtual_key.as_bytes()).unwrap();
-    assert_eq!(*signer.sealing_key().await.unwrap().open(&public, &kept).unwrap(), [5; 32]);
+    let kept = sealing.seal(&public, virtual_key.as_bytes(), &[6; 32]).unwrap();
+    let (seed, receiver) = signer.sealing_key().await.unwrap().open(&public, &kept).unwrap();
+    assert_eq!((*seed, receiver), ([5; 32], [6; 32]));
     assert!(local().sealing_key().await.unwrap().open(&public, &kept).is_err());
 }

@@ -36,6 +36,8 @@ pub struct Sender {
     sent: Option<(i64, Instant)>,
     /// What was last said about orders that wait for money.
     waiting: usize,
+    /// Whether it was said that the node is frozen.
+    frozen: bool,
 }
 
 /// What the wallet does at a moment.
@@ -48,7 +50,7 @@ pub struct Report {
 
 impl Sender {
     pub fn new(pool: Pool, signer: Arc<dyn Signer>, wallet: Wallet, metrics: Metrics) -> Self {
-        Self { pool, signer, wallet, metrics, sent: None, waiting: 0 }
+        Self { pool, signer, wallet, metrics, sent: None, waiting: 0, frozen: false }
     }
 
     /// Brings the wallet's affairs as far as they go at this block, up to which the chain was read.
@@ -148,7 +150,16 @@ impl Sender {
 
     /// Signs, writes and sends the next message, if there is anything to send. Returns whether one is under way now.
     async fn next(&mut self, client: &Client, cursor: Cursor, head: &Head, wallet: &WalletView) -> anyhow::Result<bool> {
-        let queued = chain::queued(&self.pool.get().await?, QUEUE).await?;
+        let database = self.pool.get().await?;
+        if let Some(reason) = store::engine::frozen(&database).await? {
+            if !std::mem::replace(&mut self.frozen, true) {
+                warn!(reason, "the node is frozen: the wallet sends nothing");
+            }
+            return Ok(false);
+        }
+        self.frozen = false;
+        let queued = chain::queued(&database, QUEUE).await?;
+        drop(database);
         self.metrics.orders_queued.set(queued.len() as i64);
         let batch = orders::choose(queued, wallet.balance);
         self.tell_waiting(&batch, wallet);

@@ -60,6 +60,25 @@ async fn a_failed_order_is_reported_and_a_poor_wallet_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_node_sends_nothing() {
+    let world = World::start().await;
+    let channel = world.channel(1).await;
+    let indexer = world.indexer("a");
+    world.fund(100 * COIN).await;
+    let client = world.pool.get().await.unwrap();
+    store::engine::freeze(&client, "test").await.unwrap();
+    world.place(&[channel.init("init")]).await;
+    for _ in 0..3 {
+        world.caught_up().await;
+    }
+    let messages: i64 = client.query_one("SELECT count(*) FROM chain.wallet_message", &[]).await.unwrap().get(0);
+    assert_eq!((messages, world.order("init").await), (0, None));
+    store::engine::thaw(&client).await.unwrap();
+    assert_eq!(world.end_of("init").await, OrderEnd::Done);
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn restarts_lose_and_double_nothing() {
     const ORDERS: usize = 12;
     let world = World::start().await;

@@ -7,7 +7,7 @@ use store::{
     engine::Loaded,
     lease::{self, Owned},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{context::Context, peer::Peer, rebalance::Rebalance, registry::Tenure};
 
@@ -57,6 +57,13 @@ pub async fn leave(ctx: &Context) {
 async fn turn(ctx: &Arc<Context>) -> Result<(), store::Error> {
     renew(ctx).await?;
     let mut client = ctx.pool.get().await?;
+    if let Some(reason) = store::engine::frozen(&client).await? {
+        // Another engine of the node saw that the database is not the newest (design 4.10).
+        error!(reason, "the node is frozen: this engine stops");
+        ctx.frozen.cancel();
+        ctx.stop.cancel();
+        return Ok(());
+    }
     let mine = lease::mine(&client, &ctx.engine_id).await?;
     let lost = ctx.registry.retain(&mine);
     if !lost.is_empty() {

@@ -85,3 +85,21 @@ async fn another_engine_goes_on_where_the_stopped_one_was() -> anyhow::Result<()
     .await?;
     world.audit().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_engine_of_a_frozen_node_stops() -> anyhow::Result<()> {
+    let world = World::start(&["a", "b"]).await?;
+    world.open(0, 1, 10 * TON).await?;
+    let pool = &world.nodes[1].pool;
+    store::engine::freeze(&pool.get().await?, "test").await?;
+    wait_for("B to take no calls", LIMIT, async || match world.api(1).get_info(GetInfoRequest {}).await {
+        Ok(_) => Err("still answers"),
+        Err(_) => Ok(()),
+    })
+    .await?;
+    wait_for("B to leave", LIMIT, async || {
+        let members = lease::members(&pool.get().await.map_err(|e| e.to_string())?).await.map_err(|e| e.to_string())?;
+        if members.is_empty() { Ok(()) } else { Err(format!("{members:?}")) }
+    })
+    .await
+}

@@ -106,11 +106,11 @@ async fn a_virtual_channel_is_signed_and_closed_by_its_receiver() -> anyhow::Res
     };
     let opened = a.open_virtual(open).await?.into_inner();
     assert_eq!(opened.virtual_seed.len(), 32);
-    let receiver_key = world.nodes[2].key.to_vec();
+    // For the receiver that it was opened to.
     let sign = |amount: u128| SignResolutionRequest {
         signer: Some(sign_resolution_request::Signer::VirtualKey(opened.virtual_key.clone())),
         amount_nano: amount.to_string(),
-        receiver_key: receiver_key.clone(),
+        receiver_key: Vec::new(),
     };
     let above = a.sign_resolution(sign(TON + 1)).await.unwrap_err();
     assert_eq!(rpc::Error::from(above).code(), rpc::ErrorCode::ResolutionAboveCapacity);

@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Balance,
     /// The nodes that this node has a channel or a session with.
     Peers,
-    /// Channels, or virtual channels with --virtual; newest first.
+    /// Channels by address, or virtual channels by key with --virtual.
     #[command(
         after_help = "Examples:\n  causeway list\n  causeway list --peer <key> --closed\n  causeway list --virtual --limit 20"
     )]

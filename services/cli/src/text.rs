@@ -144,11 +144,11 @@ pub(crate) fn balances(balances: &[Balance]) -> String {
 
 pub(crate) fn peers(peers: &[Peer]) -> String {
     let rows = peers.iter().map(|peer| {
-        let connected = if peer.connected { "yes" } else { "no" };
         let since = moment(peer.connected_since_unix);
-        vec![hex::encode(&peer.node_key), connected.to_owned(), peer.channels.to_string(), since]
+        let connected = if peer.connected { format!("yes {since}") } else { "no".into() };
+        vec![hex::encode(&peer.node_key), peer.channels.to_string(), connected]
     });
-    table(&["NODE", "CONNECTED", "CHANNELS", "SINCE"], &[2], &rows.collect::<Vec<_>>())
+    table(&["NODE", "CHANNELS", "CONNECTED"], &[1], &rows.collect::<Vec<_>>())
 }
 
 pub(crate) fn channels(channels: &[Channel]) -> String {

@@ -142,7 +142,7 @@ async fn virtual_channel(payer: &Node, receiver: &Node, steps: &mut Steps) -> an
     let sign = SignResolutionRequest {
         signer: Some(sign_resolution_request::Signer::VirtualKey(opened.virtual_key)),
         amount_nano: AMOUNT.to_string(),
-        receiver_key: receiver.key.to_vec(),
+        receiver_key: Vec::new(),
     };
     let encrypted_state = api.sign_resolution(sign).await?.into_inner().encrypted_state;
     steps.done();

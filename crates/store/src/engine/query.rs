@@ -1,7 +1,7 @@
 //! What the API shows.
 
 use deadpool_postgres::GenericClient;
-use protocol::{Address, ChannelRow, Direction, Key, Leg};
+use protocol::{Address, ChannelRow, Direction, Key, Leg, Status};
 use tokio_postgres::Row;
 
 use crate::{Error, codec};
@@ -21,6 +21,10 @@ impl ChannelSummary {
     /// Nano that each side can still promise or pay: ours, the peer's (payments 6). Negative would be credit.
     pub fn available(&self) -> [i128; 2] {
         let row = &self.row;
+        if row.status == Status::Closed {
+            // The contract has paid everything out and forgotten the deposits.
+            return [0; 2];
+        }
         let chain = &row.onchain;
         let side = |i: usize, own: u128, other: u128| {
             let withdrawn = chain.withdrawn[i].max(row.pending_withdraw[i]);

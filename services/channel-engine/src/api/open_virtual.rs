@@ -77,8 +77,8 @@ impl Api {
         let internal = |error: payment::PaymentError| Error::with_message(ErrorCode::Internal, error);
         let made = payment::make(&*self.ctx.signer, &self.ctx.key, &hops, auto_close).await.map_err(internal)?;
         let sealing = self.ctx.signer.sealing_key().await.map_err(unavailable)?;
-        let sealed =
-            sealing.seal(&made.condition.key, &made.seed).map_err(|error| Error::with_message(ErrorCode::Internal, error))?;
+        let sealed = sealing.seal(&made.condition.key, &made.seed, &wanted.receiver);
+        let sealed = sealed.map_err(|error| Error::with_message(ErrorCode::Internal, error))?;
         let origin = Origin::Sender { request_id: command.id.clone(), sealed };
         let condition = made.condition;
         let open = OpenLeg { condition: made.condition, action: made.action, origin };

@@ -12,15 +12,21 @@ use super::{Api, unavailable, validate};
 impl Api {
     pub(super) async fn sign_resolution(&self, request: SignResolutionRequest) -> Result<SignResolutionResponse, Error> {
         let amount = validate::nano("amount_nano", &request.amount_nano)?;
-        let receiver = validate::key("receiver_key", &request.receiver_key)?;
-        let key = match request.signer {
+        let (key, opened_to) = match request.signer {
             Some(Signer::VirtualSeed(seed)) => {
                 let seed = <[u8; 32]>::try_from(&seed[..])
                     .map_err(|_| Error::field(ErrorCode::InvalidKey, "virtual_seed", "must have 32 bytes"))?;
-                SigningKey::from_bytes(&seed)
+                (SigningKey::from_bytes(&seed), None)
             }
-            Some(Signer::VirtualKey(key)) => self.own_key(&key, amount).await?,
+            Some(Signer::VirtualKey(key)) => {
+                let (key, receiver) = self.own_key(&key, amount).await?;
+                (key, Some(receiver))
+            }
             None => return Err(Error::field(ErrorCode::InvalidField, "signer", "must be a virtual key or a seed")),
+        };
+        let receiver = match opened_to {
+            Some(receiver) if request.receiver_key.is_empty() => receiver,
+            _ => validate::key("receiver_key", &request.receiver_key)?,
         };
         let resolution = Resolution::sign(&key, amount);
         let weak = || Error::field(ErrorCode::InvalidKey, "receiver_key", "must be a point of the curve");
@@ -29,8 +35,8 @@ impl Api {
         Ok(SignResolutionResponse { encrypted_state: STANDARD.encode(sealed) })
     }
 
-    /// The private key of a virtual channel that this node opened.
-    async fn own_key(&self, key: &[u8], amount: u128) -> Result<SigningKey, Error> {
+    /// The private key of a virtual channel that this node opened, and the receiver that it was opened to.
+    async fn own_key(&self, key: &[u8], amount: u128) -> Result<(SigningKey, protocol::Key), Error> {
         let key = validate::key("virtual_key", key)?;
         let unknown =
             || Error::field(ErrorCode::VirtualUnknown, "virtual_key", "must be a virtual channel that this node opened");
@@ -42,7 +48,8 @@ impl Api {
             return Err(Error::field(ErrorCode::ResolutionAboveCapacity, "amount_nano", "must be at most the capacity"));
         }
         let sealing = self.ctx.signer.sealing_key().await.map_err(unavailable)?;
-        let seed = sealing.open(&key, sealed).map_err(|error| Error::with_message(ErrorCode::Internal, error))?;
-        Ok(SigningKey::from_bytes(&seed))
+        let opened = sealing.open(&key, sealed);
+        let (seed, receiver) = opened.map_err(|error| Error::with_message(ErrorCode::Internal, error))?;
+        Ok((SigningKey::from_bytes(&seed), receiver))
     }
 }
