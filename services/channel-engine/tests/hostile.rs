@@ -118,8 +118,12 @@ fn says_yes(answer: &Answer) -> bool {
     }
 }
 
+/// One network at a time: four at once keep two cores so busy that an engine may lose its lease, and then drops queries.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mutated_messages_are_refused_or_ignored_and_change_nothing() -> anyhow::Result<()> {
+    let _turn = TURN.lock().await;
     let world = busy_world().await?;
     let before = all_rows(&world).await?;
     let sent: Vec<Query> = world.network.recorded();
@@ -163,6 +167,7 @@ async fn mutated_messages_are_refused_or_ignored_and_change_nothing() -> anyhow:
 /// The same bytes from somebody else: a channel belongs to the peer that it was agreed with.
 #[tokio::test(flavor = "multi_thread")]
 async fn valid_messages_of_others_and_old_ones_change_nothing() -> anyhow::Result<()> {
+    let _turn = TURN.lock().await;
     let world = busy_world().await?;
     let before = all_rows(&world).await?;
     let [a, b, c] = [0, 1, 2].map(|i: usize| world.nodes[i].key);
@@ -197,6 +202,7 @@ async fn valid_messages_of_others_and_old_ones_change_nothing() -> anyhow::Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_with_a_channel_gets_nothing_by_breaking_the_rules() -> anyhow::Result<()> {
+    let _turn = TURN.lock().await;
     let world = busy_world().await?;
     let b = world.nodes[1].key;
     let mut peer = HostilePeer::new(world.network.clone(), 7, b);
@@ -233,6 +239,7 @@ async fn a_peer_with_a_channel_gets_nothing_by_breaking_the_rules() -> anyhow::R
 /// More at once than an engine takes of one peer: the rest is dropped, and nothing else suffers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_one_peer_is_cut_and_the_others_are_served() -> anyhow::Result<()> {
+    let _turn = TURN.lock().await;
     let world = busy_world().await?;
     let b = world.nodes[1].key;
     let mut peer = HostilePeer::new(world.network.clone(), 7, b);
