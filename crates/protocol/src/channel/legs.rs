@@ -14,11 +14,10 @@ use crate::{
 
 /// After the peer agreed to propose, how long to wait before asking again.
 const ASK_AGAIN_MS: u64 = 10_000;
-/// First pause after a refusal or silence; doubles up to [`ASK_AGAIN_MS`]. Short: a payee's request may overtake its own answer to the opening,
-/// and is then refused as unknown.
-const ASK_RETRY_MS: u64 = 10;
+/// First pause after a refusal or silence; doubles up to [`ASK_AGAIN_MS`].
+const ASK_RETRY_MS: u64 = 500;
 /// Doublings at most.
-const ASK_DOUBLINGS: u32 = 10;
+const ASK_DOUBLINGS: u32 = 5;
 /// Pause while as many legs ask as may.
 const ASK_CROWDED_MS: u64 = 500;
 /// How many legs of one channel ask at the same time.
