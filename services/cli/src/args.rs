@@ -87,7 +87,7 @@ pub(crate) enum Command {
     Info,
     /// What the node owns: wallet and channels, per coin.
     Balance,
-    /// The nodes that this node has a channel or a session with.
+    /// The nodes that this node has an open channel with.
     Peers,
     /// Channels by address, or virtual channels by key with --virtual.
     #[command(

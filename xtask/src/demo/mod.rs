@@ -95,7 +95,7 @@ async fn story(arguments: &Arguments, binaries: &Path) -> anyhow::Result<()> {
     if arguments.serve {
         let channel = open(a, b, DEPOSIT).await?;
         open(b, c, DEPOSIT).await?;
-        serve::invite(&network, &folder, binaries, &channel)?;
+        serve::invite(&network, &folder, binaries, &channel, plan.keep)?;
         std::future::pending::<()>().await;
     }
     Ok(())

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use testnet::Network;
 
-/// Writes the CLI's profiles and prints endpoints, keys and commands.
+/// Writes the CLI's profiles and prints endpoints, keys and commands. `channel` is A's with B; `kept` says whether the data stays.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn invite(network: &Network, folder: &Path, binaries: &Path, channel: &str) -> anyhow::Result<()> {
+pub fn invite(network: &Network, folder: &Path, binaries: &Path, channel: &str, kept: bool) -> anyhow::Result<()> {
     let profiles = folder.join("profiles.toml");
     let mut text = String::from("default = \"a\"\n");
     println!("\n{:<6}{:<26}KEY", "NODE", "ENDPOINT");
@@ -32,15 +32,19 @@ pub fn invite(network: &Network, folder: &Path, binaries: &Path, channel: &str) 
   causeway sign $KEY 0.4 | causeway --profile c close -
   causeway show $KEY
 
-  # on the chain: more money for A-B, a second channel with B, the end of A-B
+  # on the chain: more money for A-B, a second channel with B
   causeway topup {channel} 2
   causeway deploy {b} 5
+  causeway list
+
+  # the end of A-B, agreed with B and paid out to both wallets
   causeway destroy {channel}
+  causeway list --closed
 
 Each command has --help and --json. Ctrl-C ends the network{}.",
         binaries.display(),
         profiles.display(),
-        if folder.starts_with(std::env::temp_dir()) { " and removes its data" } else { "" },
+        if kept { "; its data stays" } else { " and removes its data" },
     );
     Ok(())
 }

@@ -146,7 +146,8 @@ pub(super) async fn close(session: &mut Session<'_>, args: &CloseArgs) -> Result
     let answer = session.client()?.close_virtual(request).await.map_err(|status| Failure::command(&request_id, status))?;
     let item = answer.into_inner().r#virtual.ok_or_else(|| incomplete("virtual channel"))?;
     let json = with_id(json!({ "virtual": to_json::virtual_channel(&item) }), &request_id);
-    Ok(Output::new(json, text::virtual_channel(&item)))
+    let note = "\nThe claim is stored; the payment arrives by itself: see `causeway show`.\n";
+    Ok(Output::new(json, text::virtual_channel(&item) + note))
 }
 
 pub(super) async fn destroy(session: &mut Session<'_>, args: &DestroyArgs) -> Result<Output, Failure> {
@@ -159,7 +160,8 @@ pub(super) async fn destroy(session: &mut Session<'_>, args: &DestroyArgs) -> Re
     let request = session.request(CloseChannelRequest { request_id: request_id.clone(), address, force: args.force });
     let answer = session.client()?.close_channel(request).await.map_err(|status| Failure::command(&request_id, status))?;
     let channel = answer.into_inner().channel.ok_or_else(|| incomplete("channel"))?;
-    Ok(Output::new(with_id(json!({ "channel": to_json::channel(&channel) }), &request_id), text::channel(&channel)))
+    let note = "\nThe closing is under way; it is done when `causeway list --closed` shows it.\n";
+    Ok(Output::new(with_id(json!({ "channel": to_json::channel(&channel) }), &request_id), text::channel(&channel) + note))
 }
 
 type Route = (Vec<rpc::common::v1::ChainHop>, Option<String>);
