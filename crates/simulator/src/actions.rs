@@ -14,7 +14,10 @@ use wire::{
     resolution::Resolution,
 };
 
-use crate::world::{CODE, Happening, Link, World};
+use crate::{
+    faults::ABSENCE_MS,
+    world::{CODE, Happening, Link, World},
+};
 
 /// A virtual channel that somebody asked for.
 pub(crate) struct Payment {
@@ -114,7 +117,8 @@ impl World {
             990..993 => self.command(|_, _| Task::CloseChannel { force: true }),
             993..996 => {
                 let node = self.rng.index(self.nodes.len());
-                let how_long = self.rng.between(600_000, 4_000_000);
+                let long = self.rng.chance(500);
+                let how_long = if long { self.rng.between(600_000, 4_000_000) } else { self.rng.between(10_000, ABSENCE_MS) };
                 self.node_gone(node, how_long);
             }
             _ => self.open_with_nonsense(),

@@ -4,8 +4,19 @@ use protocol::{Effect, Outgoing, Step};
 
 use crate::{
     engine::At,
-    world::{Happening, World},
+    world::{Happening, TIMING, World},
 };
+
+/// How long the whole of a node may be dead without risk, once in the time that closing on the chain takes: half of the shortest of the three
+/// stretches that only a live node can use (time to get onto the chain, to challenge, to settle). The other half is for its transactions.
+/// `docs/running.md` asks it of operators.
+pub(crate) const ABSENCE_MS: u64 = shortest(TIMING) as u64 * 1000 / 2;
+
+const fn shortest(timing: protocol::Timing) -> u32 {
+    let protocol::Timing { buffer, quarantine, conditional_close, .. } = timing;
+    let least = if buffer < quarantine { buffer } else { quarantine };
+    if least < conditional_close { least } else { conditional_close }
+}
 
 /// Where an engine will die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,9 +162,16 @@ impl World {
         self.take_over(node, *other, shard);
     }
 
-    /// A node is away for long: everything of it is dead.
+    /// A node is away: everything of it is dead. When that is for longer than [`ABSENCE_MS`], or again too soon, what it loses is its own.
     pub(crate) fn node_gone(&mut self, node: usize, how_long: u64) {
-        self.coverage.hit("node gone for long");
+        let away_until = self.nodes[node].away_until;
+        let again = away_until > 0 && self.now < away_until + TIMING.safe_close() * 1000;
+        if how_long > ABSENCE_MS || again {
+            self.coverage.hit("node gone for long");
+            self.nodes[node].careless = true;
+        } else {
+            self.coverage.hit("node gone for as long as it may");
+        }
         self.say(|w| format!("{}: gone for {} s", w.nodes[node].name, how_long / 1000));
         for engine in 0..self.nodes[node].engines.len() {
             let at = self.at_of(node, engine);

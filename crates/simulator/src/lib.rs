@@ -5,6 +5,9 @@
 //! transaction the invariants of design 4 are checked (`check`); at the end the faults stop, time passes, and everything must have come to
 //! rest with every nano in its place. [`Mutation`]s break the shell on purpose: a run must notice.
 //!
+//! One assumption: a node whose engines are all dead for longer than `faults::ABSENCE_MS`, or twice within the time that closing on the chain
+//! takes, may lose coins, for what it must enforce, challenge or settle has a deadline. Everybody else may not, whatever became of it.
+//!
 //! What it is not: a model. Messages are the real bytes, signatures are real, states and dictionaries are real cells, the chain applies
 //! the live contract's rules (payments 7.5, 7.6). Gas is not modelled: a transaction costs a constant.
 //!

@@ -207,6 +207,7 @@ pub const REQUIRED_PATHS: &[&str] = &[
     "network: late copy of a query",
     "session down",
     "node gone for long",
+    "node gone for as long as it may",
     "call without a session",
     "call timed out",
     "proposal answered busy",

@@ -132,6 +132,8 @@ pub(crate) struct Node {
     pub(crate) sent_until: u64,
     /// No engine of it starts before.
     pub(crate) away_until: u64,
+    /// It was away for longer than a node may be: nobody else may lose by it, but it may.
+    pub(crate) careless: bool,
     /// What this node lost to being the one who deployed: the contract's reserve goes to side A.
     pub(crate) reserves: u128,
 }
@@ -229,6 +231,7 @@ impl World {
             orders_at: None,
             sent_until: 0,
             away_until: 0,
+            careless: false,
             reserves: 0,
         });
         n

@@ -14,10 +14,10 @@ use crate::{
 
 /// After the peer agreed to propose, how long to wait before asking again.
 const ASK_AGAIN_MS: u64 = 10_000;
-/// First pause after a refusal or silence; doubles up to [`ASK_AGAIN_MS`].
-const ASK_RETRY_MS: u64 = 500;
+/// First pause after a refusal or silence: short, for a request may overtake our own answer to the opening. Doubles up to [`ASK_AGAIN_MS`].
+const ASK_RETRY_MS: u64 = 10;
 /// Doublings at most.
-const ASK_DOUBLINGS: u32 = 5;
+const ASK_DOUBLINGS: u32 = 10;
 /// Pause while as many legs ask as may.
 const ASK_CROWDED_MS: u64 = 500;
 /// How many legs of one channel ask at the same time.
@@ -321,7 +321,10 @@ impl Channel {
     }
 
     /// The resolution is the best there can be: the incoming side may be asked at once, in parallel with our payment. A smaller one waits
-    /// until the condition here is gone, or the payee could show a better one on the chain after the payer paid us less.
+    /// until the condition here is gone, or the payee could show a better one on the chain after the payer paid us less. When the difference
+    /// is above the risk limit it is gone only at its deadline: asking earlier would take the smaller sum and give up the claim to the
+    /// larger one that we may still have to pay. It is in time: between the two deadlines lies all that enforcing on the chain takes
+    /// (payments 5.4), for a node that is not away for long (docs/running.md).
     pub(super) fn pass_resolution_upstream(&mut self, leg: &Leg, out: &mut Step) {
         let whole = leg.resolution.as_ref().is_some_and(|r| r.amount == leg.condition.capacity);
         if let (true, Half::Out { origin: Origin::Forward { channel }, .. }) = (whole, &leg.half) {
