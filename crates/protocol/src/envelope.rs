@@ -71,6 +71,7 @@ impl Outgoing {
         match self {
             Self::Propose { state, .. } => Some(ToSign::State(state)),
             Self::RequestClose(close) => Some(ToSign::Close(close)),
+            Self::RequestCommit(commit) => Some(ToSign::Commit(commit)),
             Self::Lock { .. } | Self::IsUnlocked { .. } | Self::Request(_) => None,
         }
     }
@@ -106,14 +107,22 @@ impl Outgoing {
             }
             Self::Request(action) => Request::RequestAction(message::RequestAction { channel_addr: channel, action }),
             Self::RequestClose(to_sign) => {
-                // Own signature in place, the other one zero (payments 7.7).
-                let signatures = if left { Pair { a: signature, b: [0; 64] } } else { Pair { a: [0; 64], b: signature } };
-                let cell = Message::CooperativeClose { signatures, part: to_sign }.to_cell();
+                let cell = Message::CooperativeClose { signatures: half_signed(left, signature), part: to_sign }.to_cell();
                 let action = Action::CooperativeClose(message::CooperativeClose { signed_close_request: cell });
+                Request::RequestAction(message::RequestAction { channel_addr: channel, action })
+            }
+            Self::RequestCommit(to_sign) => {
+                let cell = Message::CooperativeCommit { signatures: half_signed(left, signature), part: to_sign }.to_cell();
+                let action = Action::CooperativeCommit(message::CooperativeCommit { signed_commit_request: cell });
                 Request::RequestAction(message::RequestAction { channel_addr: channel, action })
             }
         }
     }
+}
+
+/// Own signature in place, the other one zero (payments 7.7).
+fn half_signed(left: bool, signature: [u8; 64]) -> Pair<[u8; 64]> {
+    if left { Pair { a: signature, b: [0; 64] } } else { Pair { a: [0; 64], b: signature } }
 }
 
 impl Response {

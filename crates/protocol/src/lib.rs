@@ -24,7 +24,7 @@ mod policy;
 pub mod route;
 mod step;
 
-pub use channel::{Channel, ChannelRow, LoadError, Onchain, Pending, Quarantined, Status, Work};
+pub use channel::{Channel, ChannelRow, LoadError, Onchain, Pending, Quarantined, Status, Withdrawal, Work};
 pub use leg::{Direction, Half, Leg, LegState, Next};
 pub use policy::{Policy, Timing};
 pub use step::{

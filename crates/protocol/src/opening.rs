@@ -138,6 +138,7 @@ pub fn new_channel(policy: &Policy, code: &CodeKind, config: OpenConfig, our_key
         their_signed: None,
         pending: None,
         void: None,
+        withdrawal: None,
         increment: None,
         pending_withdraw: [0; 2],
         released: 0,

@@ -214,14 +214,14 @@ pub enum Write {
     },
 }
 
-/// What became of an API command on a virtual channel.
+/// What became of an API command on a virtual channel, or of a withdrawal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestResult {
     /// The first hop agreed.
     Opened,
-    /// The first hop was paid: the payment is final.
+    /// The first hop was paid: the payment is final. Of a withdrawal: the contract paid us.
     Paid {
-        /// Nano paid, fee included.
+        /// Nano paid, fee included; of a withdrawal, before the chain's fees.
         amount: u128,
     },
     /// Not paid and never will be, within the risk limit (design 4.7).
@@ -326,6 +326,13 @@ pub enum Task {
         /// Nano.
         amount: u128,
     },
+    /// Take coins out of the contract, together with the peer, to our address in its terms.
+    Withdraw {
+        /// The command's id: its result is written under it.
+        request_id: String,
+        /// Nano.
+        amount: u128,
+    },
     /// The contract changed.
     Chain(Box<ChainUpdate>),
     /// A transaction that we ordered was seen to have failed.
@@ -399,6 +406,13 @@ pub enum OrderMessage {
     CooperativeClose {
         /// What both sign.
         to_sign: CloseToSign,
+        /// The peer's signature.
+        peer_signature: [u8; 64],
+    },
+    /// Withdraw: both signatures are there once ours is put in (payments 7.6.1).
+    CooperativeCommit {
+        /// What both sign.
+        to_sign: CommitToSign,
         /// The peer's signature.
         peer_signature: [u8; 64],
     },
@@ -501,6 +515,8 @@ pub enum Outgoing {
     Request(Action),
     /// `payments.requestAction` of a cooperative close with our signature in it.
     RequestClose(CloseToSign),
+    /// `payments.requestAction` of a cooperative commit with our signature in it.
+    RequestCommit(CommitToSign),
 }
 
 /// For the operator's eyes.

@@ -6,7 +6,8 @@ use contract::CodeKind;
 use contract::ToSign as _;
 use ed25519_dalek::{Signer, SigningKey};
 use protocol::{
-    Address, Channel, Effect, Env, Event, Key, OpenLeg, Origin, Outgoing, Policy, RequestResult, Response, Side, Task, Write,
+    Address, Alarm, Channel, Effect, Env, Event, Key, OpenLeg, OrderMessage, Origin, Outgoing, Policy, RequestResult, Response,
+    Side, Status, Task, Write,
     envelope::{self, ToSign},
     opening::{self, Parties},
     route,
@@ -22,7 +23,7 @@ struct Node {
     key: SigningKey,
     channel: Channel,
     results: Vec<RequestResult>,
-    orders: usize,
+    orders: Vec<OrderMessage>,
 }
 
 struct Pair {
@@ -57,7 +58,7 @@ impl Pair {
         let nodes = [0, 1].map(|i| {
             let row = opening::new_channel(&policy, &CodeKind::LIVE, config, public[i]);
             let channel = Channel::load(row, [], [], []).unwrap();
-            Node { key: keys[i].clone(), channel, results: vec![], orders: 0 }
+            Node { key: keys[i].clone(), channel, results: vec![], orders: vec![] }
         });
         let mut pair = Self { nodes, policy, now: 1_700_000_000_000, wire: VecDeque::new() };
         pair.deposit(10_000_000_000);
@@ -65,37 +66,62 @@ impl Pair {
     }
 
     fn deposit(&mut self, amount: u128) {
-        for i in 0..2 {
-            let mut storage = self.nodes[i].channel.row().config.initial_storage();
+        self.chain(1, |storage| {
             storage.initialised = true;
             storage.balance.deposited = contract::Pair { a: amount, b: 0 };
-            let update = protocol::ChainUpdate { lt: 1, storage, settled: vec![], our_states: vec![] };
+        });
+    }
+
+    /// Both sides see the contract.
+    fn chain(&mut self, lt: u64, change: impl Fn(&mut contract::Storage)) {
+        for i in 0..2 {
+            let mut storage = self.nodes[i].channel.row().config.initial_storage();
+            change(&mut storage);
+            let update = protocol::ChainUpdate { lt, storage, settled: vec![], our_states: vec![] };
             self.task(i, Task::Chain(Box::new(update)));
         }
     }
 
+    /// Until nothing is left to do for a while.
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now += 1_000;
+            for i in 0..2 {
+                self.step(i, Event::Tick);
+                self.run();
+            }
+        }
+    }
+
+    fn withdraw(&mut self, i: usize, amount: u128) {
+        self.task(i, Task::Withdraw { request_id: "w".into(), amount });
+    }
+
     fn task(&mut self, i: usize, task: Task) {
-        self.step(i, Event::Task { id: "t".into(), task }, None);
+        self.step(i, Event::Task { id: "t".into(), task });
         self.run();
     }
 
-    fn step(&mut self, i: usize, event: Event, query: Option<u64>) {
+    /// Calls name their replies.
+    fn step(&mut self, i: usize, event: Event) {
         let env = Env { now: self.now, random: 7, policy: &self.policy, released_elsewhere: 0, used_key: None };
         let step = self.nodes[i].channel.step(&env, event);
         for write in &step.writes {
             match write {
                 Write::Result { result, .. } => self.nodes[i].results.push(result.clone()),
-                Write::Order(_) => self.nodes[i].orders += 1,
+                Write::Order(order) => self.nodes[i].orders.push(order.message.clone()),
                 _ => {}
             }
         }
         let address: Address = self.nodes[i].channel.row().address;
         for effect in step.effects {
             match effect {
-                Effect::Reply { answer, .. } => {
+                Effect::Reply { reply, answer } => {
                     let signature = sign(&self.nodes[i].key, answer.to_sign());
-                    let call = query.expect("replies come with queries here");
-                    self.wire.push_back((i, Packet::Answer { call, bytes: Response::into_answer(answer, signature).to_boxed() }));
+                    self.wire.push_back((
+                        i,
+                        Packet::Answer { call: reply, bytes: Response::into_answer(answer, signature).to_boxed() },
+                    ));
                 }
                 Effect::Call { call, request } => {
                     let signature = sign(&self.nodes[i].key, request.to_sign());
@@ -103,6 +129,7 @@ impl Pair {
                     let bytes = Outgoing::into_request(request, address, i == 0, signature).to_boxed();
                     self.wire.push_back((i, Packet::Query { call, proposed, bytes }));
                 }
+                Effect::Alarm(Alarm::ForcedClose { .. }) => {}
                 Effect::LoadDictionary { .. } | Effect::Alarm(_) => panic!("{effect:?}"),
             }
         }
@@ -127,12 +154,12 @@ impl Pair {
                         _ => None,
                     };
                     let event = envelope::event(call, request, instruction, None).unwrap();
-                    self.step(to, event, Some(call));
+                    self.step(to, event);
                 }
                 Packet::Answer { call, bytes } => {
                     let proposed = proposed_by_call.get(&(to, call)).cloned().flatten();
                     let answer = envelope::answer(proposed.as_ref(), &bytes);
-                    self.step(to, Event::Answer { call, answer }, None);
+                    self.step(to, Event::Answer { call, answer });
                 }
             }
         }
@@ -212,7 +239,7 @@ fn an_expired_virtual_channel_is_removed_by_its_payer() {
     let key = SigningKey::from_bytes(&[3; 32]);
     let condition = pair.pay(&key, 1_000_000_000, false);
     pair.now = (u64::from(condition.deadline) + 1) * 1000;
-    pair.step(0, Event::Tick, None);
+    pair.step(0, Event::Tick);
     pair.run();
     pair.check();
     assert_eq!(pair.nodes[0].channel.available(Side::Our), 10_000_000_000);
@@ -237,9 +264,110 @@ fn both_agree_to_close_and_nothing_moves_afterwards() {
     let key = SigningKey::from_bytes(&[3; 32]);
     pair.pay(&key, 1_000_000_000, true);
     pair.task(1, Task::CloseChannel { force: false });
-    assert_eq!(pair.nodes.each_ref().map(|n| n.orders), [0, 1]);
+    assert_eq!(pair.nodes.each_ref().map(|n| n.orders.len()), [0, 1]);
     let other = SigningKey::from_bytes(&[4; 32]);
     pair.pay(&other, 1, true);
     assert!(matches!(pair.nodes[0].results.last(), Some(RequestResult::Failed { .. })));
     assert!(pair.nodes[0].channel.leg(&other.verifying_key().to_bytes(), protocol::Direction::Out).is_none());
+}
+
+#[test]
+fn a_withdrawal_is_brought_to_the_chain_when_states_of_its_seqnos_are_exchanged() {
+    let mut pair = Pair::new();
+    pair.policy.sign_commits = true;
+    pair.pay(&SigningKey::from_bytes(&[3; 32]), 1_000_000_000, true);
+    pair.withdraw(0, 4_000_000_000);
+    pair.check();
+    let [OrderMessage::CooperativeCommit { to_sign, peer_signature }] = &pair.nodes[0].orders[..] else {
+        panic!("{:?}", pair.nodes[0].orders);
+    };
+    let to_sign = to_sign.clone();
+    assert!(to_sign.verify(&pair.nodes[0].channel.row().peer, peer_signature));
+    assert_eq!(to_sign.withdrawn, contract::Pair { a: 4_000_000_000, b: 0 });
+    assert_eq!(to_sign.sent, contract::Pair { a: 1_000_000_000, b: 0 });
+    // Whoever falls silent now, both could still close alone (payments 10.1.6).
+    for (node, ours) in pair.nodes.iter().zip([to_sign.seqnos.a, to_sign.seqnos.b]) {
+        let signed = node.channel.row().their_signed.unwrap().state;
+        assert!(node.channel.row().our.seqno >= ours && signed.counterparty.unwrap().seqno >= ours);
+    }
+    assert_eq!(pair.nodes[0].channel.available(Side::Our), 5_000_000_000);
+    assert_eq!(pair.nodes[0].results.len(), 2);
+
+    pair.pay(&SigningKey::from_bytes(&[4; 32]), 5_000_000_001, true);
+    assert!(matches!(pair.nodes[0].results.last(), Some(RequestResult::Failed { .. })));
+    pair.chain(2, |storage| {
+        storage.initialised = true;
+        storage.balance.deposited.a = 10_000_000_000;
+        storage.balance.withdrawn = to_sign.withdrawn;
+        storage.balance.sent = to_sign.sent;
+        storage.committed_seqnos = to_sign.seqnos;
+    });
+    pair.check();
+    assert_eq!(pair.nodes[0].results.last(), Some(&RequestResult::Paid { amount: 4_000_000_000 }));
+    assert!(pair.nodes.iter().all(|n| n.channel.row().pending_withdraw == [0; 2]));
+    assert_eq!(pair.nodes[0].channel.available(Side::Our), 5_000_000_000);
+    pair.task(0, Task::CloseChannel { force: false });
+    assert!(matches!(pair.nodes[0].orders[..], [_, OrderMessage::CooperativeClose { .. }]));
+}
+
+#[test]
+fn a_withdrawal_that_the_peer_refuses_fails_and_nothing_is_stuck() {
+    let mut pair = Pair::new();
+    pair.withdraw(0, 4_000_000_000);
+    assert_eq!(pair.nodes[0].channel.available(Side::Our), 6_000_000_000);
+    pair.withdraw(0, 1);
+    assert!(matches!(&pair.nodes[0].results[..], [RequestResult::Failed { reason }] if reason.contains("under way")));
+    pair.pass(60);
+    pair.check();
+    let reason = "the peer refuses: withdrawals are not signed for this peer".to_string();
+    assert_eq!(pair.nodes[0].results.last(), Some(&RequestResult::Failed { reason }));
+    assert_eq!(pair.nodes[0].channel.available(Side::Our), 10_000_000_000);
+    assert!(pair.nodes.iter().all(|n| n.orders.is_empty() && n.channel.row().withdrawal.is_none()));
+    pair.pay(&SigningKey::from_bytes(&[3; 32]), 10_000_000_000, true);
+    pair.check();
+    assert_eq!(pair.nodes[1].channel.available(Side::Our), 10_000_000_000);
+    pair.task(1, Task::CloseChannel { force: false });
+    assert!(matches!(pair.nodes[1].orders[..], [OrderMessage::CooperativeClose { .. }]));
+}
+
+#[test]
+fn more_than_the_balance_cannot_be_withdrawn() {
+    let mut pair = Pair::new();
+    pair.policy.sign_commits = true;
+    for (node, amount) in [(0, 10_000_000_001), (0, 0), (1, 1)] {
+        pair.withdraw(node, amount);
+        assert!(matches!(pair.nodes[node].results.pop(), Some(RequestResult::Failed { .. })));
+    }
+    pair.check();
+    assert!(pair.nodes.iter().all(|n| n.orders.is_empty() && n.channel.row().withdrawal.is_none()));
+}
+
+#[test]
+fn a_commit_that_lands_before_states_are_exchanged_ends_a_close_and_brings_the_exchange() {
+    let mut pair = Pair::new();
+    let before = pair.nodes.each_ref().map(|n| n.channel.row().our);
+    let committed = |storage: &mut contract::Storage| {
+        storage.initialised = true;
+        storage.balance.deposited.a = 10_000_000_000;
+    };
+    pair.chain(2, |storage| {
+        committed(storage);
+        let bodies = contract::Pair { a: before[0], b: before[1] };
+        storage.quarantine =
+            Some(contract::Quarantine { bodies, started_at: 1_700_000_000, committed_by: contract::Side::B, challenged: false });
+    });
+    assert!(pair.nodes.iter().all(|n| n.channel.row().status == Status::Disputed));
+    pair.chain(3, |storage| {
+        committed(storage);
+        storage.balance.withdrawn.a = 1;
+        storage.committed_seqnos = contract::Pair { a: before[0].seqno + 1, b: before[1].seqno + 1 };
+    });
+    pair.pass(10);
+    pair.check();
+    for (node, before) in pair.nodes.iter().zip(before) {
+        let row = node.channel.row();
+        assert!(row.status == Status::Active && row.our.seqno > before.seqno, "{row:?}");
+    }
+    pair.task(0, Task::CloseChannel { force: true });
+    assert!(matches!(pair.nodes[0].orders[..], [OrderMessage::Start { .. }]));
 }

@@ -107,7 +107,12 @@ impl World {
                 self.pay(auto, Some(flaw));
             }
             900..940 => self.command(|_, _| Task::Increment),
-            940..970 => {
+            965..970 => {
+                let request_id = format!("withdraw-{}", self.actions_done);
+                let amount = u128::from(self.rng.between(1, 3_000_000_000));
+                self.command(move |_, _| Task::Withdraw { request_id: request_id.clone(), amount });
+            }
+            940..965 => {
                 let n = self.actions_done;
                 let amount = u128::from(self.rng.between(1, 5_000_000_000));
                 self.command(move |_, _| Task::TopUp { order: format!("topup:{n}"), amount });
@@ -144,6 +149,7 @@ impl World {
             Task::CloseChannel { force: false } => "command: close together",
             Task::CloseChannel { force: true } => "command: close alone",
             Task::TopUp { .. } => "command: top up",
+            Task::Withdraw { .. } => "command: withdraw",
             Task::Open(_) => "command: open virtual channel",
             Task::Close { .. } => "command: close virtual channel",
             Task::Unwind { .. } => "command: give up virtual channel",
@@ -460,6 +466,7 @@ fn task_name(task: &Task) -> String {
         Task::Increment => "increment".into(),
         Task::CloseChannel { force } => format!("close channel, force {force}"),
         Task::TopUp { amount, .. } => format!("top up {amount}"),
+        Task::Withdraw { amount, .. } => format!("withdraw {amount}"),
         Task::Chain(_) | Task::OrderFailed { .. } => "chain".into(),
     }
 }

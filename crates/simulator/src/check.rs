@@ -1,6 +1,6 @@
 //! What must never happen (design 4), one function each, after every commit, signature and transaction; and what must hold at rest.
 
-use contract::CloseToSign;
+use contract::{CloseToSign, CommitToSign};
 use protocol::{
     Address, Attempt, ChannelRow, Direction, Half, LegState, Next, OrderMessage, Outcome, RequestResult, Side, Status, Step,
     Write,
@@ -93,6 +93,17 @@ impl World {
         let n = &self.nodes[node];
         if n.hostile.is_none() && n.store.channels[channel].row.close.as_ref() != Some(close) {
             self.broke("nothing is signed before it is committed", format!("{}: a cooperative close", n.name));
+        }
+    }
+
+    /// A commit may only be signed when what it pays is not promised otherwise any more (payments 6.1).
+    pub(crate) fn check_commit_signature(&mut self, node: usize, channel: &Address, commit: &CommitToSign) {
+        let n = &self.nodes[node];
+        let row = &n.store.channels[channel].row;
+        let targets = if row.left { [commit.withdrawn.a, commit.withdrawn.b] } else { [commit.withdrawn.b, commit.withdrawn.a] };
+        let written = (0..2).all(|i| row.pending_withdraw[i].max(row.onchain.withdrawn[i]) >= targets[i]);
+        if n.hostile.is_none() && !written {
+            self.broke("nothing is signed before it is committed", format!("{}: a cooperative commit", n.name));
         }
     }
 
@@ -449,7 +460,8 @@ fn no_credit(rows: &ChannelRows) -> Check {
         let live = rows.conditions.iter().filter(|c| c.side == side && c.until.is_none());
         let locked: u128 = live.map(|c| c.condition.locked()).sum();
         let i = side as usize;
-        let has = other.sent as i128 + row.onchain.deposited[i] as i128 - row.onchain.withdrawn[i] as i128;
+        let withdrawn = row.onchain.withdrawn[i].max(row.pending_withdraw[i]);
+        let has = other.sent as i128 + row.onchain.deposited[i] as i128 - withdrawn as i128;
         if has < own.sent as i128 + locked as i128 {
             return Err(format!("{side:?}: has {has}, sent {} and locked {locked}", own.sent));
         }
@@ -492,6 +504,9 @@ fn open_matters(rows: &ChannelRows, peer_is_hostile: bool) -> Option<String> {
     }
     if let Some(pending) = &row.pending {
         return Some(format!("pending {:?} since {}", pending.work, pending.since));
+    }
+    if row.withdrawal.is_some() {
+        return Some("a withdrawal is under way".into());
     }
     if row.increment.is_some() {
         return Some("an increment is wanted".into());

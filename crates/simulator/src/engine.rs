@@ -421,7 +421,10 @@ impl World {
                 self.check_close_signature(node, channel, close);
                 contract::ToSign::hash(*close)
             }
-            ToSign::Commit(commit) => contract::ToSign::hash(*commit),
+            ToSign::Commit(commit) => {
+                self.check_commit_signature(node, channel, commit);
+                contract::ToSign::hash(*commit)
+            }
         };
         let signature = self.nodes[node].key.sign(&hash).to_bytes();
         if let ToSign::State(state) = to_sign {

@@ -52,6 +52,10 @@ fn message(key: &SigningKey, row: &ChannelRow, order: &OrderMessage) -> Sent {
             let signatures = Pair::of(by, signature(key, to_sign), *peer_signature);
             (close, Message::CooperativeClose { signatures, part: to_sign.clone() }.to_cell())
         }
+        OrderMessage::CooperativeCommit { to_sign, peer_signature } => {
+            let signatures = Pair::of(by, signature(key, to_sign), *peer_signature);
+            (constants::COMMIT_VALUE, Message::CooperativeCommit { signatures, part: to_sign.clone() }.to_cell())
+        }
         OrderMessage::Start { our, their } => {
             (close, start_message(key, by, id, Pair::of(by, signed(key, our), *their)).to_cell())
         }
@@ -71,6 +75,7 @@ fn name(order: &OrderMessage) -> &'static str {
         OrderMessage::Init => "order: initialise",
         OrderMessage::TopUp { .. } => "order: top up",
         OrderMessage::CooperativeClose { .. } => "order: cooperative close",
+        OrderMessage::CooperativeCommit { .. } => "order: withdraw",
         OrderMessage::Start { .. } => "order: start an uncooperative close",
         OrderMessage::Challenge { .. } => "order: challenge",
         OrderMessage::Settle(_) => "order: settle",

@@ -225,6 +225,8 @@ pub const REQUIRED_PATHS: &[&str] = &[
     "order: initialise",
     "order: top up",
     "order: cooperative close",
+    "order: withdraw",
+    "command: withdraw",
     "order: start an uncooperative close",
     "order: challenge",
     "order: settle",
@@ -277,6 +279,7 @@ pub const REQUIRED_REFUSALS: &[&str] = &[
     "virtual channel is being removed",
     "virtual channel is not open",
     "virtual key was used before",
+    "withdrawals are not signed for this peer",
     "wrong signature of the final state",
     "wrong signature of the instructions",
 ];

@@ -21,6 +21,7 @@
 //! lie B refuse-after-storing from now on B is hostile; it does this to the next proposals, in order. Or: agree-without-storing
 //! start-with-nothing B A     B is hostile and starts a close with a body that promises nothing
 //! topup A B 5              A deposits in its channel with B
+//! withdraw A B 5             A takes coins out of its channel with B; A and C sign withdrawals, B does not
 //! close A B / force A B      A closes its channel with B together with it, or alone
 //! expect paid p1 1.5         or: failed p1, opened p2, pending p2
 //! expect balance A B 18.5    what A can spend in its channel with B
@@ -128,6 +129,13 @@ impl Script {
                 let (a, b) = (self.node(a)?, self.node(b)?);
                 let channel = self.channel(a, b)?;
                 self.world.top_up(a, channel, coins(amount)?);
+                Ok(())
+            }
+            ["withdraw", a, b, amount] => {
+                let (a, b) = (self.node(a)?, self.node(b)?);
+                let channel = self.channel(a, b)?;
+                let request_id = format!("withdraw-{}", self.world.events);
+                self.world.order_task(a, channel, Task::Withdraw { request_id, amount: coins(amount)? });
                 Ok(())
             }
             ["expect", ref rest @ ..] => self.expect(rest),

@@ -3,10 +3,10 @@
 mod common;
 
 use common::*;
-use contract::{CloseToSign, Pair};
+use contract::{CloseToSign, CommitToSign, Pair};
 use protocol::{
     Attempt, ChainUpdate, Change as Difference, Half, Leg, LegState, NewTask, Next, Onchain, OpenLeg, Origin, Outcome, Pending,
-    Quarantined, Side, SignedBody, Status, Task, Work, Write,
+    Quarantined, Side, SignedBody, Status, Task, Withdrawal, Work, Write,
 };
 use store::{Verdict, engine};
 use wire::{Body, Condition, Conditionals, InstructionContainer, Resolution, message::OpenVirtual};
@@ -68,6 +68,19 @@ fn full(channel: &mut TestChannel) {
     });
     row.force = Some("a resolution was not honoured in time".into());
     row.void = Some(any_body(7));
+    row.withdrawal = Some(Withdrawal {
+        request_id: "w".into(),
+        amount: ton::MAX_COINS,
+        asked: Some(CommitToSign {
+            channel_id: row.config.channel_id,
+            sent: Pair { a: ton::MAX_COINS, b: 1 },
+            seqnos: Pair { a: 6, b: u64::MAX },
+            withdrawn: Pair { a: 2, b: 3 },
+        }),
+        peer_signature: Some([8; 64]),
+        order: Some("withdraw:1".into()),
+        tries: 2,
+    });
     row.deploys = vec!["topup:1".into(), "topup:2".into()];
     row.order_round = 9;
     row.ordered = Some("start:1".into());
@@ -186,6 +199,7 @@ async fn tasks_survive() {
         Task::CloseChannel { force: true },
         Task::CloseChannel { force: false },
         Task::TopUp { order: "o".into(), amount: ton::MAX_COINS },
+        Task::Withdraw { request_id: "w".into(), amount: 1 },
         Task::Chain(Box::new(update)),
         Task::OrderFailed { order: "o".into() },
     ];

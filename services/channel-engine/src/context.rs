@@ -185,6 +185,11 @@ impl Context {
                 let signatures = contract::Pair::of(by, ours, *peer_signature);
                 (constants::CLOSE_VALUE, contract::Message::CooperativeClose { signatures, part: to_sign.clone() })
             }
+            OrderMessage::CooperativeCommit { to_sign, peer_signature } => {
+                let ours = self.signer.sign_contract(&ContractMessage::Commit(to_sign.clone())).await?;
+                let signatures = contract::Pair::of(by, ours, *peer_signature);
+                (constants::COMMIT_VALUE, contract::Message::CooperativeCommit { signatures, part: to_sign.clone() })
+            }
             OrderMessage::Start { our, their } => {
                 let part = contract::StartToSign { channel_id, states: self.states(channel, our, their).await? };
                 let signature = self.signer.sign_contract(&ContractMessage::Start(part.clone())).await?;

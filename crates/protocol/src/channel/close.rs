@@ -1,15 +1,15 @@
-//! Closing and withdrawing together with the peer (payments 4.7, 7.6.1, 7.6.2).
+//! Closing together with the peer (payments 4.7, 7.6.2).
 //!
 //! Once our signature of a close is out, the peer may bring it to the chain at any time: from then on nothing else is agreed on the channel.
 
-use contract::{CloseToSign, CommitToSign, Message, Pair, ToSign};
+use contract::{CloseToSign, Message, Pair, ToSign};
 use ton::Cell;
 use wire::conditionals::Conditionals;
 
 use super::{CallKind, Channel, Status, lock::refuse};
 use crate::{
     Answer, CallFailed,
-    step::{Effect, Env, Order, OrderMessage, Outgoing, ReplyId, Response, Side, Step, Write},
+    step::{Effect, Env, Order, OrderMessage, Outgoing, ReplyId, Response, Step, Write},
 };
 
 /// First pause between requests for the peer's signature; doubles up to [`ASK_MAX_MS`].
@@ -65,6 +65,7 @@ impl Channel {
         if self.row.close.is_none() && self.settled(env) && self.is_ready() && !self.row.suspended {
             self.row.close = Some(self.close_to_sign());
             self.dirty = true;
+            self.close_instead(out);
             self.close.at = env.now;
         }
         if let Some(to_sign) = self.row.close.clone()
@@ -88,11 +89,11 @@ impl Channel {
         self.row.deploys.is_empty()
             && dead(&self.ours)
             && dead(&self.theirs)
-            && self.row.pending_withdraw.iter().zip(self.row.onchain.withdrawn).all(|(pending, done)| *pending <= done)
+            && self.signed_withdrawals().into_iter().zip(self.row.onchain.withdrawn).all(|(pending, done)| pending <= done)
     }
 
     /// Both seqnos one above the current ones (payments 7.7).
-    fn close_to_sign(&self) -> CloseToSign {
+    pub(super) fn close_to_sign(&self) -> CloseToSign {
         let (a, b) = if self.row.left { (&self.row.our, &self.row.their) } else { (&self.row.their, &self.row.our) };
         CloseToSign {
             channel_id: self.row.config.channel_id,
@@ -127,7 +128,7 @@ impl Channel {
     }
 
     /// The peer's signature of the two.
-    fn peers_of<'a>(&self, signatures: &'a Pair<[u8; 64]>) -> &'a [u8; 64] {
+    pub(super) fn peers_of<'a>(&self, signatures: &'a Pair<[u8; 64]>) -> &'a [u8; 64] {
         if self.row.left { &signatures.b } else { &signatures.a }
     }
 
@@ -145,6 +146,7 @@ impl Channel {
                     self.row.status = Status::Closing;
                     self.row.close = Some(to_sign.clone());
                     self.dirty = true;
+                    self.close_instead(out);
                 }
                 out.effects.push(Effect::Reply { reply, answer: Response::SignClose(to_sign) });
             }
@@ -166,50 +168,6 @@ impl Channel {
         }
         if !to_sign.verify(&self.row.peer, self.peers_of(&signatures)) {
             return Err("wrong signature of the close request");
-        }
-        Ok(to_sign)
-    }
-
-    /// cooperativeCommit: the peer executes a withdrawal. After it lands, a peer that falls silent leaves us without usable states, so the
-    /// operator must have allowed it (payments 10.1.6).
-    pub(super) fn on_commit_request(&mut self, env: &Env<'_>, reply: ReplyId, request: &Cell, out: &mut Step) {
-        match self.check_commit(env, request) {
-            Err(reason) => refuse(reply, reason, out),
-            Ok(to_sign) => {
-                self.row.pending_withdraw = self.pair_of(&to_sign.withdrawn);
-                self.dirty = true;
-                out.effects.push(Effect::Reply { reply, answer: Response::SignCommit(to_sign) });
-            }
-        }
-    }
-
-    fn check_commit(&self, env: &Env<'_>, request: &Cell) -> Result<CommitToSign, &'static str> {
-        if !env.policy.sign_commits {
-            return Err("withdrawals are not signed for this peer");
-        }
-        self.must_be_active()?;
-        if self.row.pending.is_some() {
-            return Err("a proposal is pending");
-        }
-        let Ok(Message::CooperativeCommit { signatures, part: to_sign }) = Message::parse(request.as_ref()) else {
-            return Err("malformed commit request");
-        };
-        let close = self.close_to_sign();
-        if (to_sign.channel_id, to_sign.sent, to_sign.seqnos) != (close.channel_id, close.sent, close.seqnos) {
-            return Err("commit request differs from the current states");
-        }
-        for (side, target) in [Side::Our, Side::Their].into_iter().zip(self.pair_of(&to_sign.withdrawn)) {
-            let i = side as usize;
-            let done = self.row.pending_withdraw[i].max(self.row.onchain.withdrawn[i]);
-            if target < done {
-                return Err("withdrawal went down");
-            }
-            if self.available(side) < super::signed(target - done) {
-                return Err("not enough balance");
-            }
-        }
-        if !to_sign.verify(&self.row.peer, self.peers_of(&signatures)) {
-            return Err("wrong signature of the commit request");
         }
         Ok(to_sign)
     }

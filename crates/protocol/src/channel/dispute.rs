@@ -54,8 +54,8 @@ impl Volatile {
 impl Channel {
     /// A command, or a deadline: leave without the peer.
     pub(super) fn force_close(&mut self, reason: &str, out: &mut Step) {
-        // Before the first exchange there is no state of the peer to start with: freezing the channel would only keep it from coming.
-        let possible = self.row.onchain.inited && self.is_ready();
+        // Before the first exchange, and after a commit until the next one, there is no state of the peer to start with: freezing the channel would only keep it from coming.
+        let possible = self.row.onchain.inited && self.is_ready() && self.can_start(self.row.onchain.committed);
         if self.row.force.is_some() || self.row.status == Status::Closed || !possible {
             return;
         }
@@ -83,6 +83,7 @@ impl Channel {
         let deploys = self.row.deploys.len();
         self.row.deploys.retain(|id| id != order);
         self.dirty |= deploys != self.row.deploys.len();
+        self.withdraw_order_failed(order);
         if self.row.ordered.as_deref() == Some(order) {
             self.row.ordered = None;
             self.row.settling.clear();
@@ -112,8 +113,11 @@ impl Channel {
             self.row.deploys.remove(0);
         }
         let now = &self.row.onchain;
+        for (pending, done) in self.row.pending_withdraw.iter_mut().zip(now.withdrawn) {
+            // Another commit may have landed than the one that was signed last, which is still good (payments 6.1).
+            *pending = if *pending <= done { 0 } else { *pending };
+        }
         if now.committed != was.committed {
-            self.row.pending_withdraw = [0; 2];
             self.row.void.take_if(|void| void.seqno < self.row.onchain.committed[0]);
         }
         self.note_quarantine(&was);
@@ -125,8 +129,35 @@ impl Channel {
         } else if !was.inited && self.row.onchain.inited && !self.is_ready() && self.row.left {
             self.want_increment(true);
         }
+        self.committed_anew(&was);
         self.wanted_close_begins();
+        self.withdrawal_seen(out);
         let _ = env;
+    }
+
+    /// A commit landed: it ends a quarantine with older states, and older states are worth nothing any more (payments 7.6.1). Where nothing
+    /// can be started with, only an exchange helps.
+    fn committed_anew(&mut self, was: &Onchain) {
+        let now = &self.row.onchain;
+        if now.committed == was.committed || !now.inited || now.quarantine.is_some() {
+            return;
+        }
+        let usable = self.can_start(now.committed);
+        if self.row.status == Status::Disputed && (self.row.force.is_none() || !usable) {
+            self.row.status = Status::Active;
+            self.row.force = None;
+        }
+        if !usable {
+            self.want_increment(true);
+        }
+    }
+
+    /// Whether our newest state and the peer's could start a close when these are the committed seqnos, ours first: each body, and the copies
+    /// of them (payments 7.6.3).
+    pub(super) fn can_start(&self, [our, their]: [u64; 2]) -> bool {
+        let Some(signed) = self.row.their_signed else { return false };
+        let copied = signed.state.counterparty.map_or(0, |copy| copy.seqno);
+        self.highest_seqno() >= our && signed.state.body.seqno >= their && copied >= our
     }
 
     fn view(&self, lt: u64, storage: &Storage) -> Onchain {

@@ -8,6 +8,7 @@ mod propose;
 mod request;
 mod respond;
 mod row;
+mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,7 +19,7 @@ use wire::{
 };
 
 pub use dispute::Quarantined;
-pub use row::{ChannelRow, Onchain, Pending, Status, Work};
+pub use row::{ChannelRow, Onchain, Pending, Status, Withdrawal, Work};
 
 use crate::{
     Direction, Key, Leg, LegState,
@@ -48,6 +49,7 @@ pub struct Channel {
     dispute: dispute::Volatile,
     dispute_seen: u64,
     close: close::Volatile,
+    withdraw: withdraw::Volatile,
 }
 
 /// What one of our calls was about.
@@ -63,6 +65,8 @@ enum CallKind {
     Unlock,
     /// The request for a cooperative close.
     Close,
+    /// The request for a cooperative commit.
+    Commit,
 }
 
 /// Why rows are not a channel.
@@ -105,6 +109,7 @@ impl Channel {
             dispute: Default::default(),
             dispute_seen: 0,
             close: Default::default(),
+            withdraw: Default::default(),
             row,
         };
         if (channel.ours.root_hash(), channel.theirs.root_hash())
@@ -212,7 +217,10 @@ impl Channel {
         // While the lock is not free its own wake leads on.
         let waits = self.row.pending.is_some() && self.flight.is_none() && self.may_propose() && self.lock.is_free();
         let retry = waits.then_some(self.retry.at);
-        [timer, retry, self.lock.next_wake(), self.dispute_wake(), self.close_wake()].into_iter().flatten().min()
+        [timer, retry, self.lock.next_wake(), self.dispute_wake(), self.close_wake(), self.withdraw_wake()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whatever can be done now without a further event.
@@ -220,6 +228,7 @@ impl Channel {
         self.drive_lock(env, out);
         self.drive_legs(env, out);
         self.drive_close(env, out);
+        self.drive_withdraw(env, out);
         self.drive_proposals(env, out);
         self.drive_dispute(env, out);
     }
@@ -233,6 +242,7 @@ impl Channel {
             Task::CloseChannel { force: false } => self.begin_close(env),
             Task::CloseChannel { force: true } => self.force_close("asked for by the operator", out),
             Task::TopUp { order, amount } => self.order_top_up(order, amount, out),
+            Task::Withdraw { request_id, amount } => self.begin_withdraw(env, request_id, amount, out),
             Task::Chain(update) => self.on_chain(env, *update, out),
             Task::OrderFailed { order } => self.on_order_failed(&order),
         }
@@ -251,6 +261,7 @@ impl Channel {
             Some(CallKind::Ask(key)) => self.on_ask_answer(env, key, answer),
             Some(CallKind::Watch(id)) => self.on_watch_answer(id, answer),
             Some(CallKind::Close) => self.on_close_answer(env, answer, out),
+            Some(CallKind::Commit) => self.on_commit_answer(env, answer, out),
         }
     }
 

@@ -68,7 +68,7 @@ impl Channel {
     }
 
     pub(super) fn drive_proposals(&mut self, env: &Env<'_>, out: &mut Step) {
-        if !self.may_propose() || self.flight.is_some() {
+        if !self.may_propose() || self.flight.is_some() || self.withdraw.is_asking() {
             return;
         }
         if self.row.pending.is_none() {

@@ -1,6 +1,6 @@
 //! What the database keeps of a channel, but for conditions, legs and signed bodies, which have rows of their own.
 
-use contract::{CloseToSign, OpenConfig};
+use contract::{CloseToSign, CommitToSign, OpenConfig};
 use wire::state::{Body, SignedState};
 
 use super::dispute::Quarantined;
@@ -55,6 +55,8 @@ pub struct ChannelRow {
     pub increment: Option<bool>,
     /// Withdrawal targets signed but not on the chain yet: ours, theirs (payments 6.1). Nano.
     pub pending_withdraw: [u128; 2],
+    /// Our withdrawal under way.
+    pub withdrawal: Option<Withdrawal>,
     /// Nano released while still payable, over all legs (design 4.7).
     pub released: u128,
     /// The contract as last seen.
@@ -91,6 +93,23 @@ pub struct Pending {
     pub increment: bool,
     /// When it was written, in milliseconds.
     pub since: u64,
+}
+
+/// A withdrawal of ours, from the command to the contract's payout. Its amount is in [`ChannelRow::pending_withdraw`] all the while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// The command's id.
+    pub request_id: String,
+    /// Nano.
+    pub amount: u128,
+    /// What we asked the peer to sign last: our signature of it is out.
+    pub asked: Option<CommitToSign>,
+    /// The peer's signature of it: from now on it will be done.
+    pub peer_signature: Option<[u8; 64]>,
+    /// The order that brings it to the contract.
+    pub order: Option<String>,
+    /// How many orders failed, so that each has an id of its own.
+    pub tries: u32,
 }
 
 /// A proposal to make.

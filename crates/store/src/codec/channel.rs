@@ -1,7 +1,7 @@
 //! `engine.channel`.
 
-use contract::{CloseToSign, OpenConfig, Pair};
-use protocol::{Attempt, Change, ChannelRow, Onchain, Pending, Quarantined, SignedBody, Status, Work};
+use contract::{CloseToSign, CommitToSign, OpenConfig, Pair};
+use protocol::{Attempt, Change, ChannelRow, Onchain, Pending, Quarantined, SignedBody, Status, Withdrawal, Work};
 use tl::{Error as TlError, Reader, Writer};
 use tokio_postgres::Row;
 use wire::{Body, SignedState, State};
@@ -132,6 +132,7 @@ pub(crate) fn channel_from_row(row: &Row) -> Result<ChannelRow, Error> {
         close: closing.together,
         force: closing.force,
         void: closing.void,
+        withdrawal: closing.withdrawal,
         deploys: closing.deploys,
         order_round: closing.order_round,
         ordered: closing.ordered,
@@ -140,7 +141,7 @@ pub(crate) fn channel_from_row(row: &Row) -> Result<ChannelRow, Error> {
     })
 }
 
-/// What a channel has only while it is being opened or closed, or after a refused payment.
+/// What a channel has only while it is being opened or closed, during a withdrawal, or after a refused payment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Closing {
     quarantine: Option<Quarantined>,
@@ -148,6 +149,7 @@ struct Closing {
     together: Option<CloseToSign>,
     force: Option<String>,
     void: Option<Body>,
+    withdrawal: Option<Withdrawal>,
     deploys: Vec<String>,
     order_round: u32,
     ordered: Option<String>,
@@ -163,6 +165,7 @@ impl Closing {
             together: row.close.clone(),
             force: row.force.clone(),
             void: row.void,
+            withdrawal: row.withdrawal.clone(),
             deploys: row.deploys.clone(),
             order_round: row.order_round,
             ordered: row.ordered.clone(),
@@ -185,15 +188,10 @@ impl Blob for Closing {
             w.bool(q.challenged);
         });
         w.bool(self.wanted);
-        blob::put_option(w, self.together.as_ref(), |w, c| {
-            w.raw(&c.channel_id);
-            blob::put_amount(w, c.sent.a);
-            blob::put_amount(w, c.sent.b);
-            w.u64(c.seqnos.a);
-            w.u64(c.seqnos.b);
-        });
+        blob::put_option(w, self.together.as_ref(), put_close);
         blob::put_option(w, self.force.as_ref(), |w, text| blob::put_text(w, text));
         blob::put_option(w, self.void.as_ref(), blob::put_body);
+        blob::put_option(w, self.withdrawal.as_ref(), put_withdrawal);
         blob::put_vec(w, &self.deploys, |w, text| blob::put_text(w, text));
         w.u32(self.order_round);
         blob::put_option(w, self.ordered.as_ref(), |w, text| blob::put_text(w, text));
@@ -214,15 +212,10 @@ impl Blob for Closing {
                 })
             })?,
             wanted: r.bool("wanted")?,
-            together: blob::take_option(r, "together", |r| {
-                Ok(CloseToSign {
-                    channel_id: r.int128("channel_id")?,
-                    sent: Pair { a: blob::take_amount(r)?, b: blob::take_amount(r)? },
-                    seqnos: Pair { a: r.u64("seqno_a")?, b: r.u64("seqno_b")? },
-                })
-            })?,
+            together: blob::take_option(r, "together", take_close)?,
             force: blob::take_option(r, "force", |r| blob::take_text(r, "force"))?,
             void: blob::take_option(r, "void", blob::take_body)?,
+            withdrawal: blob::take_option(r, "withdrawal", take_withdrawal)?,
             deploys: blob::take_vec(r, "deploys", |r| blob::take_text(r, "deploys"))?,
             order_round: r.u32("order_round")?,
             ordered: blob::take_option(r, "ordered", |r| blob::take_text(r, "ordered"))?,
@@ -230,6 +223,54 @@ impl Blob for Closing {
             settling: blob::take_vec(r, "settling", |r| r.u32("index"))?,
         })
     }
+}
+
+fn put_close(w: &mut Writer, close: &CloseToSign) {
+    w.raw(&close.channel_id);
+    blob::put_amount(w, close.sent.a);
+    blob::put_amount(w, close.sent.b);
+    w.u64(close.seqnos.a);
+    w.u64(close.seqnos.b);
+}
+
+fn take_close(r: &mut Reader<'_>) -> Result<CloseToSign, TlError> {
+    Ok(CloseToSign {
+        channel_id: r.int128("channel_id")?,
+        sent: Pair { a: blob::take_amount(r)?, b: blob::take_amount(r)? },
+        seqnos: Pair { a: r.u64("seqno_a")?, b: r.u64("seqno_b")? },
+    })
+}
+
+fn put_commit(w: &mut Writer, commit: &CommitToSign) {
+    put_close(w, &CloseToSign { channel_id: commit.channel_id, sent: commit.sent, seqnos: commit.seqnos });
+    blob::put_amount(w, commit.withdrawn.a);
+    blob::put_amount(w, commit.withdrawn.b);
+}
+
+fn take_commit(r: &mut Reader<'_>) -> Result<CommitToSign, TlError> {
+    let CloseToSign { channel_id, sent, seqnos } = take_close(r)?;
+    let withdrawn = Pair { a: blob::take_amount(r)?, b: blob::take_amount(r)? };
+    Ok(CommitToSign { channel_id, sent, seqnos, withdrawn })
+}
+
+fn put_withdrawal(w: &mut Writer, withdrawal: &Withdrawal) {
+    blob::put_text(w, &withdrawal.request_id);
+    blob::put_amount(w, withdrawal.amount);
+    blob::put_option(w, withdrawal.asked.as_ref(), put_commit);
+    blob::put_option(w, withdrawal.peer_signature.as_ref(), |w, signature| w.raw(signature));
+    blob::put_option(w, withdrawal.order.as_ref(), |w, text| blob::put_text(w, text));
+    w.u32(withdrawal.tries);
+}
+
+fn take_withdrawal(r: &mut Reader<'_>) -> Result<Withdrawal, TlError> {
+    Ok(Withdrawal {
+        request_id: blob::take_text(r, "request_id")?,
+        amount: blob::take_amount(r)?,
+        asked: blob::take_option(r, "asked", take_commit)?,
+        peer_signature: blob::take_option(r, "peer_signature", |r| blob::take_array(r, "peer_signature"))?,
+        order: blob::take_option(r, "order", |r| blob::take_text(r, "order"))?,
+        tries: r.u32("tries")?,
+    })
 }
 
 impl Blob for Pending {

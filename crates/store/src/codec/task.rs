@@ -40,6 +40,7 @@ fn name(task: &Task) -> &'static str {
         Task::Increment => "increment",
         Task::CloseChannel { .. } => "close-channel",
         Task::TopUp { .. } => "top-up",
+        Task::Withdraw { .. } => "withdraw",
         Task::Chain(_) => "chain",
         Task::OrderFailed { .. } => "order-failed",
     }
@@ -82,6 +83,11 @@ impl Blob for Task {
                 w.u32(7);
                 blob::put_text(w, order);
             }
+            Self::Withdraw { request_id, amount } => {
+                w.u32(8);
+                blob::put_text(w, request_id);
+                blob::put_amount(w, *amount);
+            }
         }
     }
 
@@ -95,6 +101,7 @@ impl Blob for Task {
             5 => Self::TopUp { order: blob::take_text(r, "order")?, amount: blob::take_amount(r)? },
             6 => Self::Chain(Box::new(take_update(r)?)),
             7 => Self::OrderFailed { order: blob::take_text(r, "order")? },
+            8 => Self::Withdraw { request_id: blob::take_text(r, "request_id")?, amount: blob::take_amount(r)? },
             _ => return Err(invalid("task", "unknown")),
         })
     }
@@ -164,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(kind in 0u32..9, bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fn any_bytes_are_read_or_refused(kind in 0u32..10, bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let _ = Task::decode(&[&1u32.to_le_bytes()[..], &kind.to_le_bytes(), &bytes].concat());
         }
     }
