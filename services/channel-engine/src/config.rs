@@ -87,6 +87,9 @@ pub struct TonConfig {
     pub proxy_fee_percent: f64,
     /// The most that may be free upstream while it is still payable downstream, per peer. Coin units. Default: `proxy_max_capacity`.
     pub risk_limit: Option<String>,
+    /// Whether peers may take money out of a channel that stays open. When the withdrawal is on the chain, a peer that falls silent before the next
+    /// exchange of states leaves what is in the channel out of our reach (payments 10.1.6).
+    pub sign_withdrawals: bool,
 }
 
 impl Default for TonConfig {
@@ -104,6 +107,7 @@ impl Default for TonConfig {
             proxy_min_fee: "0.0005".into(),
             proxy_fee_percent: 0.5,
             risk_limit: None,
+            sign_withdrawals: false,
         }
     }
 }
@@ -175,6 +179,7 @@ impl TonConfig {
             proxy_min_fee: coins("proxy_min_fee", &self.proxy_min_fee)?,
             proxy_fee_percent: self.proxy_fee_percent,
             risk_limit,
+            sign_commits: self.sign_withdrawals,
             ..Policy::ton()
         })
     }

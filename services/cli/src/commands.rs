@@ -33,6 +33,7 @@ pub(crate) async fn run(cli: &Cli, err: &mut dyn Write) -> Result<Output, Failur
         Command::Sign(args) => query::sign(&mut session, args).await,
         Command::Deploy(args) => change::deploy(&mut session, args).await,
         Command::Topup(args) => change::top_up(&mut session, args).await,
+        Command::Withdraw(args) => change::withdraw(&mut session, args).await,
         Command::Open(args) => change::open(&mut session, args).await,
         Command::Send(args) => change::send(&mut session, args).await,
         Command::Close(args) => change::close(&mut session, args).await,

@@ -16,6 +16,7 @@ mod submit;
 mod top_up;
 mod validate;
 mod virtuals;
+mod withdraw;
 
 use std::sync::Arc;
 
@@ -76,6 +77,7 @@ service! {
     get_channel: GetChannelRequest => GetChannelResponse,
     open_channel: OpenChannelRequest => OpenChannelResponse,
     top_up: TopUpRequest => TopUpResponse,
+    withdraw: WithdrawRequest => WithdrawResponse,
     close_channel: CloseChannelRequest => CloseChannelResponse,
     open_virtual: OpenVirtualRequest => OpenVirtualResponse,
     send_transfer: SendTransferRequest => SendTransferResponse,

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::query::{get_channel, same_coin};
 use super::{Session, incomplete, with_id};
-use crate::args::{CloseArgs, DeployArgs, DestroyArgs, OpenArgs, RouteArgs, SendArgs, TopUpArgs};
+use crate::args::{CloseArgs, DeployArgs, DestroyArgs, OpenArgs, RouteArgs, SendArgs, TopUpArgs, WithdrawArgs};
 use crate::failure::{FAILED, Failure, UNREACHABLE};
 use crate::input::{self, Unit};
 use crate::output::Output;
@@ -51,6 +51,25 @@ pub(super) async fn top_up(session: &mut Session<'_>, args: &TopUpArgs) -> Resul
     let request = session.request(TopUpRequest { request_id: request_id.clone(), address, amount_nano: amount_nano.clone() });
     session.client()?.top_up(request).await.map_err(|status| Failure::command(&request_id, status))?;
     let text = format!("queued: {} for {}\n", text::amount(&amount_nano, Some(&unit.coin)), args.channel);
+    Ok(Output::new(with_id(shown, &request_id), text))
+}
+
+pub(super) async fn withdraw(session: &mut Session<'_>, args: &WithdrawArgs) -> Result<Output, Failure> {
+    let request_id = input::request_id(args.change.request_id.as_deref())?;
+    let unit = Unit::parse(&args.coin.coin, args.coin.decimals)?;
+    let address = input::address("channel", &args.channel)?;
+    let amount_nano = unit.positive("amount", &args.amount)?;
+    let shown = json!({ "address": address, "amount_nano": amount_nano });
+    if !args.change.dry_run {
+        let channel = get_channel(session, address.clone()).await?;
+        same_coin(&unit, channel.coin.as_ref())?;
+    }
+    if let Some(dry) = session.begin(&args.change, &request_id, "Withdraw", shown.clone()) {
+        return Ok(dry);
+    }
+    let request = session.request(WithdrawRequest { request_id: request_id.clone(), address, amount_nano: amount_nano.clone() });
+    session.client()?.withdraw(request).await.map_err(|status| Failure::command(&request_id, status))?;
+    let text = format!("paid out: {} from {}\n", text::amount(&amount_nano, Some(&unit.coin)), args.channel);
     Ok(Output::new(with_id(shown, &request_id), text))
 }
 

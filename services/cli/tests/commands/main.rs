@@ -86,6 +86,9 @@ async fn changes_carry_what_was_typed_and_show_their_request_id() {
         let fields = (request.request_id.as_str(), request.address.as_str(), request.amount_nano.as_str());
         assert_eq!(fields, (id, CHANNEL, "2500000000"));
     }
+    assert!(on(&node, &["withdraw", friendly, "1.5"]).await.out.starts_with("paid out: 1.5"));
+    let withdrawn = node.node.asked.lock().unwrap().withdrawn.remove(0);
+    assert_eq!((withdrawn.address.as_str(), withdrawn.amount_nano.as_str()), (CHANNEL, "1500000000"));
     assert_eq!(json_on(&node, &["close", "c2VhbGVk"]).await["virtual"]["status"], json!("closing"));
     assert_eq!(node.node.asked.lock().unwrap().claimed[0].encrypted_state, "c2VhbGVk");
     assert_eq!(json_on(&node, &["destroy", CHANNEL, "--force"]).await["channel"]["status"], json!("closing"));
@@ -183,6 +186,7 @@ async fn bad_values_are_usage_errors_and_call_nothing() {
         (vec!["send", &key, "1", "--max-fee", "0.0000000001"], "CW0004"),
         (vec!["deploy", &key, "1", "--coin", "extra:1"], "CW0001"),
         (vec!["topup", "nowhere", "1"], "CW0001"),
+        (vec!["withdraw", "nowhere", "1"], "CW0001"),
         (vec!["show", "nothing"], "CW0001"),
         (vec!["close", " "], "CW0001"),
         (vec!["info", "--timeout", "soon"], "CW0001"),
@@ -245,9 +249,21 @@ async fn profiles_name_nodes_and_their_tokens() {
 async fn help_is_enough_for_a_stranger() {
     let help = causeway(&["--help"]).await;
     assert_eq!((help.code, help.err.as_str()), (0, ""));
-    for word in
-        ["deploy", "topup", "open", "send", "sign", "close", "destroy", "peers", "balance", "list", "--json", "Exit codes"]
-    {
+    for word in [
+        "deploy",
+        "topup",
+        "withdraw",
+        "open",
+        "send",
+        "sign",
+        "close",
+        "destroy",
+        "peers",
+        "balance",
+        "list",
+        "--json",
+        "Exit codes",
+    ] {
         assert!(help.out.contains(word), "{word}");
     }
     assert!(causeway(&["send", "--help"]).await.out.contains("causeway send <key of the receiver> 0.25"));

@@ -26,6 +26,7 @@ pub struct Node {
 pub struct Asked {
     pub opened: Vec<OpenChannelRequest>,
     pub topped_up: Vec<TopUpRequest>,
+    pub withdrawn: Vec<WithdrawRequest>,
     pub virtuals: Vec<OpenVirtualRequest>,
     pub sent: Vec<SendTransferRequest>,
     pub signed: Vec<SignResolutionRequest>,
@@ -133,6 +134,11 @@ impl ChannelService for Node {
     async fn top_up(&self, request: Request<TopUpRequest>) -> Answer<TopUpResponse> {
         self.asked.lock().unwrap().topped_up.push(request.into_inner());
         Ok(Response::new(TopUpResponse {}))
+    }
+
+    async fn withdraw(&self, request: Request<WithdrawRequest>) -> Answer<WithdrawResponse> {
+        self.asked.lock().unwrap().withdrawn.push(request.into_inner());
+        Ok(Response::new(WithdrawResponse {}))
     }
 
     async fn close_channel(&self, request: Request<CloseChannelRequest>) -> Answer<CloseChannelResponse> {
