@@ -138,6 +138,8 @@ pub fn new_channel(policy: &Policy, code: &CodeKind, config: OpenConfig, our_key
         their_signed: None,
         pending: None,
         void: None,
+        signed_commit: [0; 2],
+        asked_commit: [0; 2],
         withdrawal: None,
         increment: None,
         pending_withdraw: [0; 2],

@@ -6,8 +6,8 @@ use contract::CodeKind;
 use contract::ToSign as _;
 use ed25519_dalek::{Signer, SigningKey};
 use protocol::{
-    Address, Alarm, Channel, Effect, Env, Event, Key, OpenLeg, OrderMessage, Origin, Outgoing, Policy, RequestResult, Response,
-    Side, Status, Task, Write,
+    Address, Alarm, CallFailed, Channel, Effect, Env, Event, Key, OpenLeg, OrderMessage, Origin, Outgoing, Policy, RequestResult,
+    Response, Side, Status, Task, Write,
     envelope::{self, ToSign},
     opening::{self, Parties},
     route,
@@ -32,6 +32,8 @@ struct Pair {
     now: u64,
     /// From, what.
     wire: VecDeque<(usize, Packet)>,
+    /// The next answer is lost.
+    loses: bool,
 }
 
 enum Packet {
@@ -60,7 +62,7 @@ impl Pair {
             let channel = Channel::load(row, [], [], []).unwrap();
             Node { key: keys[i].clone(), channel, results: vec![], orders: vec![] }
         });
-        let mut pair = Self { nodes, policy, now: 1_700_000_000_000, wire: VecDeque::new() };
+        let mut pair = Self { nodes, policy, now: 1_700_000_000_000, wire: VecDeque::new(), loses: false };
         pair.deposit(10_000_000_000);
         pair
     }
@@ -158,7 +160,8 @@ impl Pair {
                 }
                 Packet::Answer { call, bytes } => {
                     let proposed = proposed_by_call.get(&(to, call)).cloned().flatten();
-                    let answer = envelope::answer(proposed.as_ref(), &bytes);
+                    let lost = std::mem::take(&mut self.loses);
+                    let answer = if lost { Err(CallFailed::Timeout) } else { envelope::answer(proposed.as_ref(), &bytes) };
                     self.step(to, Event::Answer { call, answer });
                 }
             }
@@ -370,4 +373,52 @@ fn a_commit_that_lands_before_states_are_exchanged_ends_a_close_and_brings_the_e
     }
     pair.task(0, Task::CloseChannel { force: true });
     assert!(matches!(pair.nodes[0].orders[..], [OrderMessage::Start { .. }]));
+}
+
+/// A commit may be signed by both and never heard of again. A close must not wait for it, and must be good wherever it lands.
+#[test]
+fn a_withdrawal_whose_signature_was_lost_is_in_nobodys_way() {
+    for closing in [0, 1] {
+        let mut pair = Pair::new();
+        pair.policy.sign_commits = true;
+        let before = pair.nodes.each_ref().map(|n| n.channel.row().our.seqno);
+        pair.loses = true;
+        pair.withdraw(0, 4_000_000_000);
+        assert_eq!(pair.nodes[1].channel.row().pending_withdraw, [0, 4_000_000_000]);
+        pair.task(closing, Task::CloseChannel { force: false });
+        pair.pass(60);
+        let [OrderMessage::CooperativeClose { to_sign, .. }] = &pair.nodes[closing].orders[..] else {
+            panic!("{closing}: {:?}", pair.nodes[closing].orders);
+        };
+        assert!(to_sign.seqnos.a > before[0] + 1 && to_sign.seqnos.b > before[1] + 1, "not above the commit's");
+        let reason = "the channel is being closed".to_string();
+        assert_eq!(pair.nodes[0].results.last(), Some(&RequestResult::Failed { reason }));
+        assert!(pair.nodes[1 - closing].orders.is_empty());
+    }
+}
+
+#[test]
+fn after_a_withdrawal_that_was_given_up_a_smaller_one_is_possible() {
+    let mut pair = Pair::new();
+    pair.policy.sign_commits = true;
+    pair.loses = true;
+    pair.withdraw(0, 4_000_000_000);
+    pair.policy.sign_commits = false;
+    pair.pass(60);
+    assert!(matches!(pair.nodes[0].results.last(), Some(RequestResult::Failed { .. })));
+    assert_eq!(pair.nodes.each_ref().map(|n| n.channel.row().pending_withdraw), [[0, 0], [0, 4_000_000_000]]);
+    pair.policy.sign_commits = true;
+    pair.withdraw(0, 1_000_000_000);
+    pair.pass(60);
+    let Some(OrderMessage::CooperativeCommit { to_sign, .. }) = pair.nodes[0].orders.pop() else { panic!("no order") };
+    pair.chain(2, |storage| {
+        storage.initialised = true;
+        storage.balance.deposited.a = 10_000_000_000;
+        storage.balance.withdrawn = to_sign.withdrawn;
+        storage.committed_seqnos = to_sign.seqnos;
+    });
+    // The first one cannot land any more: nothing is promised to it.
+    pair.check();
+    assert_eq!(pair.nodes[0].channel.available(Side::Our), 9_000_000_000);
+    assert!(pair.nodes.iter().all(|n| n.channel.row().pending_withdraw == [0; 2]));
 }

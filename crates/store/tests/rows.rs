@@ -44,6 +44,7 @@ fn full(channel: &mut TestChannel) {
     });
     row.increment = Some(true);
     row.pending_withdraw = [1, ton::MAX_COINS];
+    (row.signed_commit, row.asked_commit) = ([2, 3], [4, 5]);
     row.released = 12_345_678_901_234_567_890;
     row.onchain = Onchain {
         lt: 54_000_000_000_001,

@@ -53,14 +53,18 @@ impl Channel {
     }
 
     pub(super) fn close_wake(&self) -> Option<u64> {
-        (self.row.status == Status::Closing && self.row.close_wanted && !self.close.asking && !self.close.ordered)
+        let waits = self.row.close.is_some() || self.commit_is_in_the_way();
+        (self.row.status == Status::Closing && self.row.close_wanted && !self.close.asking && !self.close.ordered && waits)
             .then_some(self.close.at.max(1))
-            .filter(|_| self.row.close.is_some())
     }
 
     pub(super) fn drive_close(&mut self, env: &Env<'_>, out: &mut Step) {
         if self.row.status != Status::Closing || !self.row.close_wanted || self.close.asking || self.close.ordered {
             return;
+        }
+        if self.commit_is_in_the_way() && env.now >= self.close.at {
+            self.close.at = env.now + ASK_MS;
+            self.want_increment(true);
         }
         if self.row.close.is_none() && self.settled(env) && self.is_ready() && !self.row.suspended {
             self.row.close = Some(self.close_to_sign());
@@ -78,7 +82,20 @@ impl Channel {
 
     /// Whether we may ask for a close: nothing is under way, and nothing can be claimed.
     fn settled(&self, env: &Env<'_>) -> bool {
-        self.row.pending.is_none() && self.flight.is_none() && self.row.increment.is_none() && self.nothing_claimable(env)
+        self.row.pending.is_none()
+            && self.flight.is_none()
+            && self.row.increment.is_none()
+            && self.is_beyond(self.row.asked_commit)
+            && self.nothing_claimable(env)
+    }
+
+    /// A commit with the seqnos that a close would have may be on its way to the contract: only after an exchange of states can both land.
+    fn commit_is_in_the_way(&self) -> bool {
+        self.row.close.is_none()
+            && !(self.is_beyond(self.row.asked_commit) && self.is_beyond(self.row.signed_commit))
+            && self.row.pending.is_none()
+            && self.flight.is_none()
+            && self.row.increment.is_none()
     }
 
     /// No condition that can still be claimed, nothing promised to the chain or on its way there. A proposal of ours may be pending: the peer that asks for a
@@ -89,7 +106,8 @@ impl Channel {
         self.row.deploys.is_empty()
             && dead(&self.ours)
             && dead(&self.theirs)
-            && self.signed_withdrawals().into_iter().zip(self.row.onchain.withdrawn).all(|(pending, done)| pending <= done)
+            && self.row.withdrawal.as_ref().is_none_or(|w| w.peer_signature.is_none())
+            && self.is_beyond(self.row.signed_commit)
     }
 
     /// Both seqnos one above the current ones (payments 7.7).
@@ -120,6 +138,11 @@ impl Channel {
         self.dirty = true;
         out.writes
             .push(Write::Order(Box::new(Order { id, message: OrderMessage::CooperativeClose { to_sign, peer_signature } })));
+    }
+
+    /// The close that was signed is void.
+    pub(super) fn close_again(&mut self) {
+        self.close = Volatile::default();
     }
 
     /// A close transaction failed: ask again, with an order of its own.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::{Pair, SettleToSign, Storage};
+use contract::{CloseToSign, Pair, SettleToSign, Storage};
 use wire::{
     conditionals::{Condition, Conditionals, Settlement, resolutions_cell},
     resolution::Resolution,
@@ -118,6 +118,13 @@ impl Channel {
             *pending = if *pending <= done { 0 } else { *pending };
         }
         if now.committed != was.committed {
+            // Earlier ones cannot land any more.
+            if now.committed.iter().zip(self.row.signed_commit).any(|(committed, signed)| *committed >= signed) {
+                self.row.pending_withdraw[1] = 0;
+                if self.row.withdrawal.is_none() {
+                    self.row.pending_withdraw[0] = 0;
+                }
+            }
             self.row.void.take_if(|void| void.seqno < self.row.onchain.committed[0]);
         }
         self.note_quarantine(&was);
@@ -142,7 +149,15 @@ impl Channel {
         if now.committed == was.committed || !now.inited || now.quarantine.is_some() {
             return;
         }
-        let usable = self.can_start(now.committed);
+        let committed = now.committed;
+        let late = |close: &CloseToSign| self.pair_of(&close.seqnos).iter().zip(committed).any(|(seqno, done)| *seqno <= done);
+        if self.row.close.as_ref().is_some_and(late) {
+            // The commit landed in the place of the close, which cannot any more: another one, after an exchange.
+            self.row.close = None;
+            self.row.status = Status::Active;
+            self.close_again();
+        }
+        let usable = self.can_start(committed);
         if self.row.status == Status::Disputed && (self.row.force.is_none() || !usable) {
             self.row.status = Status::Active;
             self.row.force = None;

@@ -55,6 +55,10 @@ pub struct ChannelRow {
     pub increment: Option<bool>,
     /// Withdrawal targets signed but not on the chain yet: ours, theirs (payments 6.1). Nano.
     pub pending_withdraw: [u128; 2],
+    /// Seqnos, ours first, of the newest commit of the peer's that we signed: it may land at any time while the committed ones are below.
+    pub signed_commit: [u64; 2],
+    /// The same of ours, which the peer may have signed.
+    pub asked_commit: [u64; 2],
     /// Our withdrawal under way.
     pub withdrawal: Option<Withdrawal>,
     /// Nano released while still payable, over all legs (design 4.7).

@@ -118,6 +118,7 @@ impl Channel {
 
     fn ask_for_commit(&mut self, out: &mut Step) {
         let to_sign = self.commit_to_sign();
+        self.row.asked_commit = self.pair_of(&to_sign.seqnos);
         if let Some(withdrawal) = &mut self.row.withdrawal {
             withdrawal.asked = Some(to_sign.clone());
         }
@@ -175,11 +176,9 @@ impl Channel {
         out.writes.push(Write::Result { request_id: withdrawal.request_id, result });
     }
 
-    /// Withdrawal targets that the peer has signed, as far as we know: a peer that signed ours asks for no close before it is on the chain.
-    pub(super) fn signed_withdrawals(&self) -> [u128; 2] {
-        let [our, their] = self.row.pending_withdraw;
-        let unsigned = self.row.withdrawal.as_ref().filter(|w| w.peer_signature.is_none()).map_or(0, |w| w.amount);
-        [our.saturating_sub(unsigned), their]
+    /// Whether both sides have exchanged states of a commit's seqnos: then a close of the next ones is good whether the commit lands or not.
+    pub(super) fn is_beyond(&self, [our, their]: [u64; 2]) -> bool {
+        self.row.our.seqno >= our && self.row.their.seqno >= their
     }
 
     /// A close is signed: it pays what the withdrawal would have.
@@ -216,7 +215,11 @@ impl Channel {
         match self.check_commit(env, request) {
             Err(reason) => refuse(reply, reason, out),
             Ok(to_sign) => {
-                self.row.pending_withdraw = self.pair_of(&to_sign.withdrawn);
+                let promised = [Side::Our, Side::Their].map(|side| self.withdrawal_target(side));
+                for (i, target) in self.pair_of(&to_sign.withdrawn).into_iter().enumerate() {
+                    self.row.pending_withdraw[i] = target.max(promised[i]);
+                }
+                self.row.signed_commit = self.pair_of(&to_sign.seqnos);
                 self.dirty = true;
                 out.effects.push(Effect::Reply { reply, answer: Response::SignCommit(to_sign) });
             }
@@ -239,11 +242,12 @@ impl Channel {
             return Err("commit request differs from the current states");
         }
         for (side, target) in [Side::Our, Side::Their].into_iter().zip(self.pair_of(&to_sign.withdrawn)) {
-            let done = self.withdrawal_target(side);
-            if target < done {
+            // A peer that gave up an earlier withdrawal may ask for a smaller one; the earlier one stays promised.
+            let least = if side == Side::Our { self.withdrawal_target(side) } else { self.row.onchain.withdrawn[1] };
+            if target < least {
                 return Err("withdrawal went down");
             }
-            if self.available(side) < super::signed(target - done) {
+            if self.available(side) < super::signed(target.saturating_sub(self.withdrawal_target(side))) {
                 return Err("not enough balance");
             }
         }

@@ -132,6 +132,8 @@ pub(crate) fn channel_from_row(row: &Row) -> Result<ChannelRow, Error> {
         close: closing.together,
         force: closing.force,
         void: closing.void,
+        signed_commit: closing.commits[0],
+        asked_commit: closing.commits[1],
         withdrawal: closing.withdrawal,
         deploys: closing.deploys,
         order_round: closing.order_round,
@@ -149,6 +151,7 @@ struct Closing {
     together: Option<CloseToSign>,
     force: Option<String>,
     void: Option<Body>,
+    commits: [[u64; 2]; 2],
     withdrawal: Option<Withdrawal>,
     deploys: Vec<String>,
     order_round: u32,
@@ -165,6 +168,7 @@ impl Closing {
             together: row.close.clone(),
             force: row.force.clone(),
             void: row.void,
+            commits: [row.signed_commit, row.asked_commit],
             withdrawal: row.withdrawal.clone(),
             deploys: row.deploys.clone(),
             order_round: row.order_round,
@@ -191,6 +195,7 @@ impl Blob for Closing {
         blob::put_option(w, self.together.as_ref(), put_close);
         blob::put_option(w, self.force.as_ref(), |w, text| blob::put_text(w, text));
         blob::put_option(w, self.void.as_ref(), blob::put_body);
+        self.commits.as_flattened().iter().for_each(|seqno| w.u64(*seqno));
         blob::put_option(w, self.withdrawal.as_ref(), put_withdrawal);
         blob::put_vec(w, &self.deploys, |w, text| blob::put_text(w, text));
         w.u32(self.order_round);
@@ -215,6 +220,7 @@ impl Blob for Closing {
             together: blob::take_option(r, "together", take_close)?,
             force: blob::take_option(r, "force", |r| blob::take_text(r, "force"))?,
             void: blob::take_option(r, "void", blob::take_body)?,
+            commits: [[r.u64("signed")?, r.u64("signed")?], [r.u64("asked")?, r.u64("asked")?]],
             withdrawal: blob::take_option(r, "withdrawal", take_withdrawal)?,
             deploys: blob::take_vec(r, "deploys", |r| blob::take_text(r, "deploys"))?,
             order_round: r.u32("order_round")?,
