@@ -43,6 +43,8 @@ pub struct Plan {
     pub nodes: Vec<(&'static str, usize)>,
     /// Whether a node of this name may have this channel key; keys are made until one may. For tests that need peers on certain shards.
     pub suits: fn(&str, &[u8; 32]) -> bool,
+    /// What the engines of a node of this name are told besides, in TOML.
+    pub engine: fn(&str) -> &'static str,
 }
 
 impl Plan {
@@ -54,6 +56,7 @@ impl Plan {
             keep: false,
             nodes: vec![("a", 1), ("b", 1), ("c", 1)],
             suits: |_, _| true,
+            engine: |_| "",
         }
     }
 }

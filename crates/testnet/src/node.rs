@@ -46,7 +46,7 @@ impl Node {
         fs::create_dir_all(&folder)?;
         let key = make_keys(&folder, |key| (plan.suits)(name, key))?;
         let database = cluster.create_database(name).await?;
-        let files = Files { name, key, folder: &folder, database: &database.url, global_config };
+        let files = Files { name, key, folder: &folder, database: &database.url, global_config, engine: (plan.engine)(name) };
         let ports = || -> anyhow::Result<SocketAddr> { Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?))) };
         let (gateway_at, indexer_at, planner_at) = (ports()?, ports()?, ports()?);
         let launch = |service: &str, id: &str, config: String, address: SocketAddr| {
@@ -118,19 +118,21 @@ struct Files<'a> {
     folder: &'a Path,
     database: &'a str,
     global_config: &'a Path,
+    engine: &'static str,
 }
 
 impl Files<'_> {
     fn engine(&self, id: &str, at: SocketAddr, gateway: SocketAddr, indexer: SocketAddr, planner: SocketAddr) -> String {
         format!(
             "engine_id = \"{id}\"\ndatabase = \"{}\"\nglobal_id = -3\nsettable_clock = true\ngateways = [{}]\nindexer = {}\nplanner = {}\n\
-             [server]\nlisten = \"{at}\"\n{}state_file = {:?}\n",
+             [server]\nlisten = \"{at}\"\n{}state_file = {:?}\n{}",
             self.database,
             client(gateway),
             client(indexer),
             client(planner),
             self.keystore(),
             self.folder.join(format!("{id}.state")),
+            self.engine,
         )
     }
 
