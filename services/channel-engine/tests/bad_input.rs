@@ -298,13 +298,8 @@ async fn only_whole_resolutions_of_open_virtual_channels_are_claimed_and_only_on
     // Claimed once: not with another amount, not again.
     let first = claim(seal(&key, &key, TON / 2, &receiver));
     c.close_virtual(first.clone()).await?;
-    wait_for("payment", LIMIT, async || {
-        let (a, b) = (still.world.sides(0, ab).await.ok(), still.world.sides(2, bc).await.ok());
-        // The other one is still promised.
-        let right = (Some((8_480_000_000, 510_000_000)), Some((500_000_000, 8_500_000_000)));
-        if (a, b) == right { Ok(()) } else { Err(format!("{a:?} {b:?}")) }
-    })
-    .await?;
+    // The other one is still promised.
+    still.world.until_sides(&[(0, ab, (8_480_000_000, 510_000_000)), (2, bc, (500_000_000, 8_500_000_000))]).await?;
     still.settle().await?;
     for amount in [TON / 2, TON] {
         let again = claim(seal(&key, &key, amount, &receiver));

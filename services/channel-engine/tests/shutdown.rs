@@ -74,15 +74,7 @@ async fn another_engine_goes_on_where_the_stopped_one_was() -> anyhow::Result<()
     }
     let members = lease::members(&world.nodes[1].pool.get().await?).await?;
     assert_eq!(members.iter().map(|m| m.engine.as_str()).collect::<Vec<_>>(), ["b-2"]);
-    let (moved, fees, total) = ((count * TON / 10).cast_signed(), (count * 1_000_000).cast_signed(), (10 * TON).cast_signed());
-    wait_for("balances", LIMIT, async || {
-        let seen = [world.sides(0, ab).await, world.sides(1, ab).await, world.sides(1, bc).await, world.sides(2, bc).await];
-        let seen = seen.map(|s| s.ok());
-        let (a, c) = ((total - moved - fees, moved + fees), (moved, total - moved));
-        let right = [Some(a), Some((a.1, a.0)), Some((c.1, c.0)), Some(c)];
-        if seen == right { Ok(()) } else { Err(format!("{seen:?} is not {right:?}")) }
-    })
-    .await?;
+    world.until_sent([ab, bc], count, TON / 10).await?;
     world.audit().await
 }
 

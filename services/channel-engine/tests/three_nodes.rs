@@ -24,18 +24,8 @@ async fn transfers_pass_the_middle_node_and_every_nano_is_accounted_for() -> any
             assert_eq!(rpc::Error::from(other).code(), rpc::ErrorCode::RequestIdReused);
         }
     }
-    let moved = (count * TON / 10).cast_signed();
-    let fees = (count * 1_000_000).cast_signed();
-    let total = (10 * TON).cast_signed();
     // A has paid when the call ends; the last confirmations downstream are not waited for by it.
-    wait_for("balances", LIMIT, async || {
-        let seen = [world.sides(0, ab).await, world.sides(1, ab).await, world.sides(1, bc).await, world.sides(2, bc).await];
-        let seen = seen.map(|s| s.ok());
-        let (a, c) = ((total - moved - fees, moved + fees), (moved, total - moved));
-        let right = [Some(a), Some((a.1, a.0)), Some((c.1, c.0)), Some(c)];
-        if seen == right { Ok(()) } else { Err(format!("{seen:?} is not {right:?}")) }
-    })
-    .await?;
+    world.until_sent([ab, bc], count, TON / 10).await?;
     for line in ["payments_total{result=\"paid\"} 20", "open_conditionals 0", "shards 256"] {
         wait_for(line, LIMIT, async || {
             let measured = world.metrics(0).encode();
@@ -119,12 +109,7 @@ async fn a_virtual_channel_is_signed_and_closed_by_its_receiver() -> anyhow::Res
     let tampered = format!("A{}", &signed[1..]);
     assert!(c.close_virtual(close(tampered)).await.is_err());
     wait_for("condition at the receiver", LIMIT, async || c.clone().close_virtual(close(signed.clone())).await).await?;
-    wait_for("payment", LIMIT, async || {
-        let (a, b) = (world.sides(0, ab).await.ok(), world.sides(2, bc).await.ok());
-        let right = (Some((8_990_000_000, 1_010_000_000)), Some((1_000_000_000, 9_000_000_000)));
-        if (a, b) == right { Ok(()) } else { Err(format!("{a:?} {b:?}")) }
-    })
-    .await?;
+    world.until_sides(&[(0, ab, (8_990_000_000, 1_010_000_000)), (2, bc, (1_000_000_000, 9_000_000_000))]).await?;
     let second = c.close_virtual(close(signed)).await.unwrap_err();
     assert_eq!(rpc::Error::from(second).code(), rpc::ErrorCode::VirtualNotOpen);
     Ok(())

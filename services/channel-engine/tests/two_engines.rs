@@ -59,15 +59,7 @@ async fn payments_across_two_engines_do_not_wait_for_polling() -> anyhow::Result
     for metrics in [&world.metrics(1), &second.metrics] {
         assert!(count(metrics, "pokes_sent_total") > 0 && count(metrics, "pokes_received_total") > 0, "{}", metrics.encode());
     }
-    let (moved, fees, total) = ((paid * amount).cast_signed(), (paid * 1_000_000).cast_signed(), (10 * TON).cast_signed());
-    wait_for("balances", LIMIT, async || {
-        let seen = [world.sides(0, ab).await, world.sides(1, ab).await, world.sides(1, bc).await, world.sides(2, bc).await];
-        let seen = seen.map(|s| s.ok());
-        let (a, c) = ((total - moved - fees, moved + fees), (moved, total - moved));
-        let right = [Some(a), Some((a.1, a.0)), Some((c.1, c.0)), Some(c)];
-        if seen == right { Ok(()) } else { Err(format!("{seen:?} is not {right:?}")) }
-    })
-    .await?;
+    world.until_sent([ab, bc], paid, amount).await?;
     world.audit().await
 }
 
@@ -152,14 +144,6 @@ async fn an_engine_that_joins_gets_its_share_and_payments_go_on() -> anyhow::Res
     assert!(second.health.is_ready());
     let moved = world.nodes[1].pool.get().await?.query_one("SELECT count(*) FROM engine.shard WHERE epoch > 1", &[]).await?;
     assert_eq!(moved.get::<_, i64>(0), 128, "each shard moves once");
-    let (moved, fees, total) = ((paid * amount).cast_signed(), (paid * 1_000_000).cast_signed(), (10 * TON).cast_signed());
-    wait_for("balances", LIMIT, async || {
-        let seen = [world.sides(0, ab).await, world.sides(1, ab).await, world.sides(1, bc).await, world.sides(2, bc).await];
-        let seen = seen.map(|s| s.ok());
-        let (a, c) = ((total - moved - fees, moved + fees), (moved, total - moved));
-        let right = [Some(a), Some((a.1, a.0)), Some((c.1, c.0)), Some(c)];
-        if seen == right { Ok(()) } else { Err(format!("{seen:?} is not {right:?}")) }
-    })
-    .await?;
+    world.until_sent([ab, bc], paid, amount).await?;
     world.audit().await
 }

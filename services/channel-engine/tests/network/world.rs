@@ -25,6 +25,8 @@ use super::{Network, time};
 
 /// One TON in nano.
 pub const TON: u128 = 1_000_000_000;
+/// What the node in the middle gets for a transfer of [`World::send`].
+const FEE: u128 = 1_000_000;
 /// The most that anything takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
@@ -220,7 +222,7 @@ impl World {
             coin: None,
             amount_nano: amount.to_string(),
             ttl_seconds: 0,
-            chain: self.chain(&[(1, 1_000_000), (2, 0)]),
+            chain: self.chain(&[(1, FEE), (2, 0)]),
             max_fee_nano: None,
             wait: true,
         }
@@ -231,6 +233,25 @@ impl World {
         let channel = get(&self.api(node), address).await?;
         let nano = |side: Option<ChannelSide>| side.unwrap().available_nano.parse::<i128>();
         Ok((nano(channel.our)?, nano(channel.their)?))
+    }
+
+    /// Waits until the nodes show these sides, ours first: whose call ended does not know what the others have confirmed yet.
+    pub async fn until_sides(&self, right: &[(usize, Address, (u128, u128))]) -> anyhow::Result<()> {
+        wait_for("balances", LIMIT, async || {
+            for (node, address, (our, their)) in right {
+                let (seen, right) = (self.sides(*node, *address).await?, (our.cast_signed(), their.cast_signed()));
+                anyhow::ensure!(seen == right, "node {node} shows {seen:?}, not {right:?}");
+            }
+            anyhow::Ok(())
+        })
+        .await
+    }
+
+    /// Waits until all four views of the two channels, 10 TON each, show so many transfers of [`World::send`] with this amount.
+    pub async fn until_sent(&self, [ab, bc]: [Address; 2], count: u128, amount: u128) -> anyhow::Result<()> {
+        let (moved, fees, total) = (count * amount, count * FEE, 10 * TON);
+        let (a, c) = ((total - moved - fees, moved + fees), (moved, total - moved));
+        self.until_sides(&[(0, ab, a), (1, ab, (a.1, a.0)), (1, bc, (c.1, c.0)), (2, bc, c)]).await
     }
 
     /// Fails with what every node's audit finds.
