@@ -4,13 +4,18 @@ use anyhow::ensure;
 use causeway_tests::{advance_to, now, open_virtual, sign, until_virtual};
 use rpc::engine::v1::{ChannelStatus, CloseChannelRequest, CloseVirtualRequest, VirtualStatus};
 use testkit::wait_for;
-use testnet::{Network, Node, PATIENCE, Plan, TON, balance, channel, open, send, transfer, until_free, wallet};
+use testnet::{
+    Closing, Explorer, Network, Node, PATIENCE, Plan, TON, balance, channel, open, send, transfer, until_free, wallet,
+    wallet_address,
+};
 
 /// What A puts on the channel, and what it pays C on it before it is gone.
 const DEPOSIT: u128 = 20 * TON;
 const PAID: u128 = 3 * TON;
 /// The amount that C holds a resolution of.
 const HELD: u128 = 2 * TON;
+/// What the contract keeps for its storage, A's at the end (payments 9.5).
+const STORAGE: u128 = TON / 4;
 /// Most that closing may cost C in fees and in what goes to side A with the rest.
 const MOST_COSTS: u128 = TON / 5;
 /// Quarantine and window for settling (payments 9.5).
@@ -60,21 +65,24 @@ impl Pair {
         self.a().services().try_for_each(|service| service.kill())
     }
 
-    /// Waits until the chain shows C's closing at work, then lets quarantine and window pass one after the other.
-    async fn until_closed(&self) -> anyhow::Result<()> {
+    /// Waits until the chain shows C's closing at work, then lets quarantine and window pass one after the other. The transaction that paid out.
+    async fn until_closed(&self) -> anyhow::Result<Closing> {
+        let explorer = Explorer::new(self.network.chain.global_config())?;
         self.until_order("start:").await?;
         let begun = now(self.c()).await?;
         advance_to(&self.network.chain, &[self.c()], begun + QUARANTINE + MARGIN).await?;
         if self.held().await? > 0 {
             self.until_order("settle:").await?;
         }
+        let before = explorer.account(&self.address).await?;
         advance_to(&self.network.chain, &[self.c()], begun + QUARANTINE + SETTLE + 2 * MARGIN).await?;
         wait_for("the closing", PATIENCE, async || {
             let status = channel(self.c(), &self.address).await?.status();
             ensure!(status == ChannelStatus::Closed, "{status:?}");
             anyhow::Ok(())
         })
-        .await
+        .await?;
+        explorer.closing(&self.address, &before).await
     }
 
     /// Waits until an order of C's wallet has had its effect.
@@ -93,8 +101,15 @@ impl Pair {
         Ok(channel(self.c(), &self.address).await?.their.map_or(0, |side| side.conditionals))
     }
 
-    /// A comes back, sees the channel closed, and has everything that C has not; C has its balance but for the costs.
-    async fn check_payouts(&self, before: u128, due: u128) -> anyhow::Result<()> {
+    /// The contract paid C what is due to it and A all the rest, to the nano. A comes back, sees the channel closed, and nothing went elsewhere.
+    async fn check_payouts(&self, closing: &Closing, before: u128, due: u128) -> anyhow::Result<()> {
+        let Closing { right, left, .. } = closing;
+        ensure!(right.nano + right.forward_fee == due, "C got not {due}: {closing:?}");
+        ensure!(left.nano + left.forward_fee >= DEPOSIT - due + STORAGE, "A got less than {}: {closing:?}", DEPOSIT - due);
+        let given = closing.before + closing.value_in - closing.storage_fee - closing.gas_fee;
+        ensure!(left.nano + left.forward_fee == given - due && closing.after == 0, "A got not all the rest: {closing:?}");
+        let to = [wallet_address(self.c()).await?, right.to.clone()];
+        ensure!(to[0] == to[1], "C's payout went to {}", to[1]);
         for service in self.a().services() {
             service.start()?;
         }
@@ -125,8 +140,8 @@ async fn a_channel_whose_peer_is_gone_is_closed_by_command() {
     let request =
         CloseChannelRequest { request_id: uuid::Uuid::new_v4().to_string(), address: pair.address.clone(), force: true };
     pair.c().api().close_channel(request).await.unwrap();
-    pair.until_closed().await.unwrap();
-    pair.check_payouts(before, PAID).await.unwrap();
+    let closing = pair.until_closed().await.unwrap();
+    pair.check_payouts(&closing, before, PAID).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,8 +159,8 @@ async fn a_resolution_is_enforced_before_its_deadline_when_the_payer_is_gone() {
     assert_eq!(balance(c, &pair.address).await.unwrap(), PAID, "not paid yet");
     // Nobody says anything: C goes to the chain by itself while there is time.
     advance_to(&pair.network.chain, &[c], leg.safe_deadline_unix).await.unwrap();
-    pair.until_closed().await.unwrap();
-    pair.check_payouts(before, PAID + HELD + leg.fee_nano.parse::<u128>().unwrap()).await.unwrap();
+    let closing = pair.until_closed().await.unwrap();
+    pair.check_payouts(&closing, before, PAID + HELD + leg.fee_nano.parse::<u128>().unwrap()).await.unwrap();
     // Each side calls it paid: C by its own settling, A by what it reads on the chain.
     for node in [a, c] {
         until_virtual(node, &opened.virtual_key, VirtualStatus::Closed).await.unwrap();
