@@ -7,7 +7,7 @@
 //! - no caller can have a hash of its own choice signed: each method builds what it signs from typed parts;
 //! - two own bodies for one channel and seqno are signed only as one action and one settling increment ([`Guard`]);
 //! - keys are on disk only encrypted, in memory only where they are wiped when dropped, and in no text that this crate makes;
-//! - a database that is behind what this node once started with is refused ([`StartState`]).
+//! - what this node last started with is on record, so that a database that is behind it can be refused ([`StartState`]).
 
 mod files;
 mod guard;
