@@ -23,7 +23,8 @@ CREATE TABLE engine.cluster (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     id bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) CHECK (octet_length(id) = 16),
     starts bigint NOT NULL DEFAULT 0,
-    frozen text
+    frozen text,
+    node engine.bytes32
 );
 INSERT INTO engine.cluster DEFAULT VALUES;
 
@@ -161,6 +162,9 @@ CREATE TABLE engine.leg (
     action bytea,
     released engine.nano NOT NULL,
     told boolean NOT NULL,
+    -- For the operator's eyes, by the database's clock.
+    created timestamptz NOT NULL DEFAULT now(),
+    changed timestamptz NOT NULL DEFAULT now(),
     -- Set by engine.commit from the others; a generated column would be planned anew for each statement.
     live boolean NOT NULL,
     PRIMARY KEY (key, direction, channel)

@@ -224,7 +224,7 @@ BEGIN
         ON CONFLICT (key, direction, channel) DO UPDATE SET state = excluded.state, resolved = excluded.resolved,
             resolution = excluded.resolution, other_channel = excluded.other_channel, request_id = excluded.request_id,
             sealed = excluded.sealed, action = excluded.action, released = excluded.released, told = excluded.told,
-            live = excluded.live
+            live = excluded.live, changed = now()
         -- what is final stays: a used key that is tried again leaves the old leg as it is
         WHERE g.state < 4 OR g.state = excluded.state;
     END LOOP;

@@ -9,6 +9,9 @@ use protocol::{Attempt, Half, Leg, LegState, NewTask, Next, Outcome, Side, Task,
 use store::{Error, Verdict, chain, engine, gateway, lease, route};
 use wire::Resolution;
 
+/// The channel key of the node.
+const NODE: protocol::Key = [3; 32];
+
 #[tokio::test]
 async fn shards_are_shared_evenly_taken_from_the_dead_and_released_at_shutdown() {
     let node = Node::empty().await;
@@ -64,15 +67,19 @@ async fn concurrent_takers_share_without_overlap() {
 async fn a_stale_or_foreign_database_is_refused_at_start() {
     let node = Node::empty().await;
     let client = node.pool.get().await.unwrap();
-    let first = engine::start(&client, None).await.unwrap();
-    let second = engine::start(&client, Some(first)).await.unwrap();
+    let first = engine::start(&client, &NODE, None).await.unwrap();
+    let second = engine::start(&client, &NODE, Some(first)).await.unwrap();
     assert_eq!((second.cluster, second.counter), (first.cluster, first.counter + 1));
-    let third = engine::start(&client, Some(first)).await.unwrap();
+    let third = engine::start(&client, &NODE, Some(first)).await.unwrap();
     assert_eq!(third.counter, second.counter + 1, "another engine started in between");
     let foreign = engine::Started { cluster: [9; 16], ..third };
-    assert!(matches!(engine::start(&client, Some(foreign)).await, Err(engine::StartRefused::OtherCluster)));
+    assert!(matches!(engine::start(&client, &NODE, Some(foreign)).await, Err(engine::StartRefused::OtherCluster)));
     let ahead = engine::Started { counter: third.counter + 1, ..third };
-    assert!(matches!(engine::start(&client, Some(ahead)).await, Err(engine::StartRefused::Stale { .. })));
+    assert!(matches!(engine::start(&client, &NODE, Some(ahead)).await, Err(engine::StartRefused::Stale { .. })));
+    let other = engine::start(&client, &[7; 32], None).await.unwrap_err();
+    assert!(matches!(other, engine::StartRefused::OtherNode { database: NODE, keystore: [7, ..] }), "{other}");
+    let fourth = engine::start(&client, &NODE, Some(third)).await.unwrap();
+    assert_eq!(fourth.counter, third.counter + 1, "a refused start does not count");
 
     assert_eq!(engine::frozen(&client).await.unwrap(), None);
     engine::freeze(&client, "first").await.unwrap();
@@ -152,6 +159,12 @@ async fn only_what_no_state_can_need_is_pruned() {
     engine::submit(&client, "r", &[0; 32], &task, 0).await.unwrap();
     assert_eq!(engine::prune(&client).await.unwrap().requests, 0);
     client.execute("UPDATE engine.request SET at = now() - interval '8 days'", &[]).await.unwrap();
+    // Its result is still to come.
+    let live = "INSERT INTO engine.leg (key, direction, channel, capacity, fee, prepay, deadline, state, request_id, sealed, released, told, live) \
+                SELECT address, 1, address, 1, 0, 0, 1, 1, 'r', '', 0, false, true FROM engine.channel";
+    client.execute(live, &[]).await.unwrap();
+    assert_eq!(engine::prune(&client).await.unwrap().requests, 0);
+    client.execute("DELETE FROM engine.leg", &[]).await.unwrap();
     client.execute("UPDATE engine.committer SET at = now() - interval '8 days'", &[]).await.unwrap();
     let pruned = engine::prune(&client).await.unwrap();
     assert_eq!((pruned.requests, pruned.committers), (1, 1));

@@ -20,6 +20,9 @@ pub struct Config {
     /// Committer tasks: each has a connection, a shard always has the same one.
     #[serde(default = "committers")]
     pub committers: usize,
+    /// How often rows that nobody can ask for any more are thrown away, in seconds.
+    #[serde(default = "prune_seconds")]
+    pub prune_seconds: u32,
     /// The API. May be left out inside one process only.
     pub server: Option<ServerConfig>,
     /// How the node's other engines reach this one; with the same TLS and token it reaches them. By default plain text where `server` listens.
@@ -124,6 +127,10 @@ fn committers() -> usize {
     1
 }
 
+fn prune_seconds() -> u32 {
+    3_600
+}
+
 impl Config {
     /// See `cluster`. Nothing when no address is known beforehand: this engine is not poked, and reads its queue in its own time.
     pub fn cluster(&self) -> Option<ClientConfig> {
@@ -145,6 +152,9 @@ impl Config {
         }
         if !(1..=4).contains(&self.committers) {
             return Err(ConfigError::rule("committers", "must be 1 to 4"));
+        }
+        if self.prune_seconds == 0 {
+            return Err(ConfigError::rule("prune_seconds", "must be positive"));
         }
         self.server.as_ref().map_or(Ok(()), |server| server.validate("server"))?;
         self.ton.policy().map(|_| ())

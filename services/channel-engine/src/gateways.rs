@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use protocol::Key;
@@ -77,6 +77,13 @@ pub struct Query {
     pub may_connect: bool,
 }
 
+/// A peer's session: at which gateway, and since when this engine knows of it.
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    link: usize,
+    since: SystemTime,
+}
+
 enum Part {
     Query(OutgoingQuery),
     Answer(OutgoingAnswer),
@@ -103,8 +110,8 @@ struct Call {
 /// All gateways of the node, as an engine sees them.
 pub struct Gateways {
     links: Vec<Link>,
-    /// The gateway with the newest session of each peer.
-    sessions: Mutex<HashMap<Key, usize>>,
+    /// The newest session of each peer.
+    sessions: Mutex<HashMap<Key, Session>>,
     next_call: AtomicU64,
     standing: watch::Sender<Standing>,
     tasks: TaskTracker,
@@ -194,15 +201,15 @@ impl Gateways {
         });
     }
 
-    /// Whether a session with the peer is up somewhere.
-    pub fn is_connected(&self, peer: &Key) -> bool {
-        lock(&self.sessions).contains_key(peer)
+    /// Since when a session with the peer is up somewhere, as far as this engine knows.
+    pub fn connected_since(&self, peer: &Key) -> Option<SystemTime> {
+        lock(&self.sessions).get(peer).map(|session| session.since)
     }
 
     /// Asks a peer. `deliver` is called exactly once.
     pub fn call(&self, query: Query, deliver: Deliver) {
         let link = match lock(&self.sessions).get(&query.peer) {
-            Some(index) => Some(*index),
+            Some(session) => Some(session.link),
             None => (query.may_connect && !self.links.is_empty()).then_some(0),
         };
         let Some(link) = link.and_then(|i| self.links.get(i)) else { return deliver(Err(NoAnswer::NotConnected)) };
@@ -360,8 +367,8 @@ impl LinkTask {
             {
                 let mut sessions = lock(&gateways.sessions);
                 if session.connected {
-                    sessions.insert(peer, self.index);
-                } else if sessions.get(&peer) == Some(&self.index) {
+                    sessions.insert(peer, Session { link: self.index, since: SystemTime::now() });
+                } else if sessions.get(&peer).is_some_and(|session| session.link == self.index) {
                     sessions.remove(&peer);
                 }
             }
@@ -396,7 +403,7 @@ impl LinkTask {
         };
         lost.into_iter().for_each(|call| (call.deliver)(Err(NoAnswer::Timeout)));
         let index = self.index;
-        let gone: Vec<Key> = lock(&gateways.sessions).extract_if(|_, i| *i == index).map(|(peer, _)| peer).collect();
+        let gone: Vec<Key> = lock(&gateways.sessions).extract_if(|_, session| session.link == index).map(|(peer, _)| peer).collect();
         gone.into_iter().for_each(|peer| handler.session(peer, false));
     }
 }

@@ -19,13 +19,17 @@ mod metrics;
 mod ownership;
 mod payment;
 mod peer;
+mod prune;
 mod rebalance;
 mod registry;
 mod results;
 mod shutdown;
 mod tasks;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use contract::CodeKind;
 use rpc::engine::v1::{channel_service_server::ChannelServiceServer, cluster_service_server::ClusterServiceServer};
@@ -99,7 +103,7 @@ pub async fn run(
     let pool = database.pool(config.pool_size)?;
     let keys = Keys::open_or_create(&config.keystore.path, &KeySource::KeyFile(config.keystore.key_file.clone()))?;
     let signer: Arc<dyn Signer> = Arc::new(LocalSigner::new(keys));
-    count_start(&config, &pool).await?;
+    count_start(&config, &signer.channel_key(), &pool).await?;
     if let Some(reason) = store::engine::frozen(&pool.get().await?).await? {
         anyhow::bail!("the node is frozen and signs nothing: {reason} (docs/runbooks)");
     }
@@ -144,6 +148,7 @@ pub async fn run(
     let keeper = tokio::spawn(ownership::keep(ctx.clone()));
     tokio::spawn(tasks::poll(ctx.clone()));
     tokio::spawn(results::poll(ctx.clone()));
+    tokio::spawn(prune::keep(ctx.clone(), Duration::from_secs(config.prune_seconds.into())));
     tokio::spawn(cluster::poke(ctx.clone()));
     tokio::spawn(cluster::look(ctx.clone()));
     tokio::spawn(metrics::keep(ctx.clone()));
@@ -198,8 +203,8 @@ async fn clock(config: &Config, wiring: &Wiring, health: &Health, stop: &Cancell
     Ok(clock)
 }
 
-/// Compares the start counters of database and state file, and counts this start in both (design 4.10).
-async fn count_start(config: &Config, pool: &store::Pool) -> anyhow::Result<()> {
+/// Compares the start counters of database and state file, and counts this start in both (design 4.10). The database must be this key's.
+async fn count_start(config: &Config, node: &protocol::Key, pool: &store::Pool) -> anyhow::Result<()> {
     let path = &config.keystore.state_file;
     let known = StartState::load(path)?;
     let parse = |text: &str| -> anyhow::Result<[u8; 16]> {
@@ -209,7 +214,7 @@ async fn count_start(config: &Config, pool: &store::Pool) -> anyhow::Result<()> 
         Some(state) => Some(Started { cluster: parse(&state.cluster_id)?, counter: state.starts }),
         None => None,
     };
-    let started = store::engine::start(&pool.get().await?, file).await?;
+    let started = store::engine::start(&pool.get().await?, node, file).await?;
     StartState { cluster_id: hex::encode(started.cluster), starts: started.counter }.store(path)?;
     Ok(())
 }
@@ -227,7 +232,7 @@ where
         }
         tokio::select! {
             () = stop.cancelled() => anyhow::bail!("stopped while waiting for the {what}"),
-            () = tokio::time::sleep(std::time::Duration::from_millis(500)) => {}
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
         }
     }
 }

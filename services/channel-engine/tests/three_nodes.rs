@@ -2,6 +2,8 @@
 
 mod network;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use network::{LIMIT, TON, World, uuid};
 use rpc::engine::v1::*;
 use testkit::wait_for;
@@ -33,6 +35,16 @@ async fn transfers_pass_the_middle_node_and_every_nano_is_accounted_for() -> any
         })
         .await?;
     }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let listed = world.api(1).list_virtuals(ListVirtualsRequest::default()).await?.into_inner().virtuals;
+    assert_eq!(listed.len(), count as usize);
+    for shown in listed {
+        assert!((now - 600..=shown.updated_at_unix).contains(&shown.created_at_unix), "{shown:?} at {now}");
+        assert!(shown.updated_at_unix <= now + 1, "{shown:?} at {now}");
+    }
+    let peers = world.api(1).list_peers(ListPeersRequest::default()).await?.into_inner().peers;
+    assert_eq!(peers.len(), 2);
+    assert!(peers.iter().all(|p| p.connected && (now - 600..=now).contains(&p.connected_since_unix)), "{peers:?} at {now}");
     let services = world.api(0).get_info(GetInfoRequest {}).await?.into_inner().services;
     let ready: Vec<_> = services.iter().map(|s| (s.service.as_str(), s.ready)).collect();
     assert_eq!(ready, [("database", true), ("peer-gateway", true)]);

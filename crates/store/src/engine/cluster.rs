@@ -1,6 +1,7 @@
 //! The cluster's identity and its start counter: a stale database must not sign (design 4.10).
 
 use deadpool_postgres::GenericClient;
+use protocol::Key;
 
 use crate::{Error, codec, value::long};
 
@@ -27,15 +28,28 @@ pub enum StartRefused {
         /// The file's counter.
         file: u64,
     },
+    /// The database has the channels of another channel key.
+    #[error("the database belongs to node {}, the keystore is that of node {}", hex::encode(database), hex::encode(keystore))]
+    OtherNode {
+        /// The channel key that the database was first used with.
+        database: Key,
+        /// The keystore's.
+        keystore: Key,
+    },
     /// The database could not be asked.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// Counts a start. `file` is what the state file has, `None` at the first start of a keystore. The file is written with the outcome before anything is
-/// signed.
-pub async fn start(client: &impl GenericClient, file: Option<Started>) -> Result<Started, StartRefused> {
-    let known = client.query_one("SELECT id, starts FROM engine.cluster", &[]).await.map_err(Error::from)?;
+/// Counts a start of the node with this channel key: the first one makes the database its own. `file` is what the state file has, `None` at the first
+/// start of a keystore. The file is written with the outcome before anything is signed.
+pub async fn start(client: &impl GenericClient, node: &Key, file: Option<Started>) -> Result<Started, StartRefused> {
+    let belongs = "UPDATE engine.cluster SET node = coalesce(node, $1) RETURNING id, starts, node";
+    let known = client.query_one(belongs, &[&node.as_slice()]).await.map_err(Error::from)?;
+    let database = codec::bytes(&known, "node")?;
+    if database != *node {
+        return Err(StartRefused::OtherNode { database, keystore: *node });
+    }
     let cluster = codec::bytes(&known, "id")?;
     if let Some(file) = file {
         let database = codec::seqno(&known, "starts")?;

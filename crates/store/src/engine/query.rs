@@ -1,5 +1,7 @@
 //! What the API shows.
 
+use std::time::SystemTime;
+
 use deadpool_postgres::GenericClient;
 use protocol::{Address, ChannelRow, Direction, Key, Leg, Status};
 use tokio_postgres::Row;
@@ -87,6 +89,10 @@ pub struct LegSummary {
     pub channel: Address,
     /// The leg.
     pub leg: Leg,
+    /// When it was first written, by the database's clock.
+    pub created: SystemTime,
+    /// When it was last written.
+    pub changed: SystemTime,
 }
 
 impl LegSummary {
@@ -117,7 +123,12 @@ pub struct LegFilter {
 }
 
 fn leg_summary(row: &Row) -> Result<LegSummary, Error> {
-    Ok(LegSummary { channel: codec::bytes(row, "channel")?, leg: codec::leg_from_row(row)? })
+    Ok(LegSummary {
+        channel: codec::bytes(row, "channel")?,
+        leg: codec::leg_from_row(row)?,
+        created: row.try_get("created")?,
+        changed: row.try_get("changed")?,
+    })
 }
 
 /// Legs by key, behind `after`, at most `limit`.

@@ -6,7 +6,7 @@ use rpc::{
     engine::v1::{ListPeersRequest, ListPeersResponse, Peer},
 };
 
-use super::{Api, unavailable, validate};
+use super::{Api, show, unavailable, validate};
 
 impl Api {
     pub(super) async fn list_peers(&self, request: ListPeersRequest) -> Result<ListPeersResponse, Error> {
@@ -22,12 +22,15 @@ impl Api {
         let page: Vec<Peer> = rest
             .into_iter()
             .take(size)
-            .map(|(key, channels)| Peer {
-                node_key: key.to_vec(),
-                connected: self.ctx.gateways.is_connected(&key),
-                connected_since_unix: 0,
-                channels,
-                shard: store::shard_of(&key).into(),
+            .map(|(key, channels)| {
+                let since = self.ctx.gateways.connected_since(&key);
+                Peer {
+                    node_key: key.to_vec(),
+                    connected: since.is_some(),
+                    connected_since_unix: since.map_or(0, show::unix),
+                    channels,
+                    shard: store::shard_of(&key).into(),
+                }
             })
             .collect();
         let next_page_token = page.last().filter(|_| more).map_or_else(String::new, |p| hex::encode(&p.node_key));

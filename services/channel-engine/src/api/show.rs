@@ -1,8 +1,15 @@
 //! Rows as the API shows them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use protocol::{Direction, Half, Leg, LegState, Next, Origin, Policy, Status};
 use rpc::engine::v1::{Channel, ChannelSide, ChannelStatus, Virtual, VirtualLeg, VirtualRole, VirtualStatus};
 use store::engine::{ChannelSummary, LegSummary};
+
+/// Seconds of unix time.
+pub fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// A channel.
 pub fn channel(summary: &ChannelSummary, policy: &Policy) -> Channel {
@@ -83,8 +90,8 @@ pub fn virtual_channel(
         incoming: incoming.map(show),
         outgoing: outgoing.map(show),
         resolved_nano: best.map_or_else(String::new, |amount| amount.to_string()),
-        created_at_unix: 0,
-        updated_at_unix: 0,
+        created_at_unix: legs.iter().map(|l| l.created).min().map_or(0, unix),
+        updated_at_unix: legs.iter().map(|l| l.changed).max().map_or(0, unix),
         failure: String::new(),
     })
 }

@@ -154,7 +154,7 @@ impl Offer {
     async fn ask(&self, request: Request, timeout_ms: u32, may_connect: bool) -> Result<Answer, Error> {
         let rldp = request.over_rldp();
         let waited = std::time::Instant::now();
-        while !may_connect && !self.ctx.gateways.is_connected(&self.key) && waited.elapsed() < SESSION_WAIT {
+        while !may_connect && self.ctx.gateways.connected_since(&self.key).is_none() && waited.elapsed() < SESSION_WAIT {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let (tx, rx) = oneshot::channel();

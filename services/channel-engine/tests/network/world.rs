@@ -308,7 +308,7 @@ async fn launch(
     let place = |name: &str| folder.join(name);
     let settable = ahead.load(Ordering::Relaxed) != 0;
     let text = format!(
-        "engine_id = \"{engine_id}\"\nsettable_clock = {}\ndatabase = \"{url}\"\n[server]\nlisten = \"{listen}\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
+        "engine_id = \"{engine_id}\"\nsettable_clock = {}\nprune_seconds = 1\ndatabase = \"{url}\"\n[server]\nlisten = \"{listen}\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
         settable,
         place("keystore"),
         place("key"),
