@@ -150,6 +150,7 @@ impl World {
             Task::CloseChannel { force: true } => "command: close alone",
             Task::TopUp { .. } => "command: top up",
             Task::Withdraw { .. } => "command: withdraw",
+            Task::LiftSuspension => "command: lift suspension",
             Task::Open(_) => "command: open virtual channel",
             Task::Close { .. } => "command: close virtual channel",
             Task::Unwind { .. } => "command: give up virtual channel",
@@ -467,6 +468,7 @@ fn task_name(task: &Task) -> String {
         Task::CloseChannel { force } => format!("close channel, force {force}"),
         Task::TopUp { amount, .. } => format!("top up {amount}"),
         Task::Withdraw { amount, .. } => format!("withdraw {amount}"),
+        Task::LiftSuspension => "lift suspension".into(),
         Task::Chain(_) | Task::OrderFailed { .. } => "chain".into(),
     }
 }

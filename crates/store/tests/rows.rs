@@ -201,6 +201,7 @@ async fn tasks_survive() {
         Task::CloseChannel { force: false },
         Task::TopUp { order: "o".into(), amount: ton::MAX_COINS },
         Task::Withdraw { request_id: "w".into(), amount: 1 },
+        Task::LiftSuspension,
         Task::Chain(Box::new(update)),
         Task::OrderFailed { order: "o".into() },
     ];

@@ -163,6 +163,20 @@ pub async fn run(
     served
 }
 
+/// Ends a freeze: the operator's decision, who has shell access to the node. Not a call of the API: no engine of a frozen node serves one, and no token
+/// of a client should allow it. What there was to end, in words.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn end_freeze(database: &str) -> anyhow::Result<String> {
+    let client = Database::new(database, "causeway end-freeze")?.pool(1)?.get().await?;
+    let Some(reason) = store::engine::frozen(&client).await? else {
+        return Ok("the node is not frozen".into());
+    };
+    store::engine::thaw(&client).await?;
+    Ok(format!("the node is frozen no more; it was: {reason}"))
+}
+
 async fn serve(
     config: &Config,
     listener: Option<InProcessListener>,

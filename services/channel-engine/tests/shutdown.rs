@@ -93,5 +93,25 @@ async fn every_engine_of_a_frozen_node_stops() -> anyhow::Result<()> {
         let members = lease::members(&pool.get().await.map_err(|e| e.to_string())?).await.map_err(|e| e.to_string())?;
         if members.is_empty() { Ok(()) } else { Err(format!("{members:?}")) }
     })
-    .await
+    .await?;
+    // The operator has looked into it.
+    let ended = channel_engine::end_freeze(world.database(1)).await?;
+    assert_eq!(ended, "the node is frozen no more; it was: test");
+    assert_eq!(channel_engine::end_freeze(world.database(1)).await?, "the node is not frozen");
+    world.replace_engine(1, "b-2", false).await?;
+    world.api(1).get_info(GetInfoRequest {}).await?;
+    Ok(())
+}
+
+/// A database has the channels of one key: with another keystore its states could not be signed, and its deadlines not be kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_refuses_the_database_of_another_node() -> anyhow::Result<()> {
+    let world = World::start(&["a", "b"]).await?;
+    let (a, b) = (world.nodes[0].key, world.nodes[1].key);
+    world.stop_engine(1).await?;
+    let ended = tokio::time::timeout(LIMIT, world.run_on(1, world.database(0))).await?;
+    let Err(refused) = ended else { anyhow::bail!("ran on the other node's database") };
+    let wanted = format!("the database belongs to node {}, the keystore is that of node {}", hex::encode(a), hex::encode(b));
+    assert_eq!(refused.to_string(), wanted);
+    Ok(())
 }

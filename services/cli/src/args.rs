@@ -142,6 +142,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  causeway destroy <address of the channel>\n  causeway destroy <address of the channel> --force"
     )]
     Destroy(DestroyArgs),
+    /// Make a suspended channel work again.
+    #[command(
+        after_help = "Only when you are sure that the node's database is the newest: on an older one its new signatures cost money. See the \
+        runbook on suspended channels.\n\nExample:\n  causeway lift <address of the channel>"
+    )]
+    Lift(LiftArgs),
 }
 
 /// Of a command that changes something.
@@ -298,6 +304,15 @@ pub(crate) struct SignArgs {
 pub(crate) struct CloseArgs {
     /// Text made by `sign` at the sender; `-` reads it from standard input.
     pub text: String,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// `lift`.
+#[derive(Debug, Args)]
+pub(crate) struct LiftArgs {
+    /// Address of the channel.
+    pub channel: String,
     #[command(flatten)]
     pub change: ChangeArgs,
 }

@@ -38,6 +38,7 @@ pub(crate) async fn run(cli: &Cli, err: &mut dyn Write) -> Result<Output, Failur
         Command::Send(args) => change::send(&mut session, args).await,
         Command::Close(args) => change::close(&mut session, args).await,
         Command::Destroy(args) => change::destroy(&mut session, args).await,
+        Command::Lift(args) => change::lift(&mut session, args).await,
     }
 }
 

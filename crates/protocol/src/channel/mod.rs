@@ -243,8 +243,18 @@ impl Channel {
             Task::CloseChannel { force: true } => self.force_close("asked for by the operator", out),
             Task::TopUp { order, amount } => self.order_top_up(order, amount, out),
             Task::Withdraw { request_id, amount } => self.begin_withdraw(env, request_id, amount, out),
+            Task::LiftSuspension => self.lift_suspension(),
             Task::Chain(update) => self.on_chain(env, *update, out),
             Task::OrderFailed { order } => self.on_order_failed(&order),
+        }
+    }
+
+    /// A peer that still has a state of ours that we do not suspends the channel again with the next one that it sends.
+    fn lift_suspension(&mut self) {
+        if self.row.suspended {
+            self.row.suspended = false;
+            self.dirty = true;
+            self.want_increment(true);
         }
     }
 

@@ -41,6 +41,7 @@ fn name(task: &Task) -> &'static str {
         Task::CloseChannel { .. } => "close-channel",
         Task::TopUp { .. } => "top-up",
         Task::Withdraw { .. } => "withdraw",
+        Task::LiftSuspension => "lift-suspension",
         Task::Chain(_) => "chain",
         Task::OrderFailed { .. } => "order-failed",
     }
@@ -88,6 +89,7 @@ impl Blob for Task {
                 blob::put_text(w, request_id);
                 blob::put_amount(w, *amount);
             }
+            Self::LiftSuspension => w.u32(9),
         }
     }
 
@@ -102,6 +104,7 @@ impl Blob for Task {
             6 => Self::Chain(Box::new(take_update(r)?)),
             7 => Self::OrderFailed { order: blob::take_text(r, "order")? },
             8 => Self::Withdraw { request_id: blob::take_text(r, "request_id")?, amount: blob::take_amount(r)? },
+            9 => Self::LiftSuspension,
             _ => return Err(invalid("task", "unknown")),
         })
     }

@@ -44,10 +44,10 @@ pub enum StartRefused {
 /// Counts a start of the node with this channel key: the first one makes the database its own. `file` is what the state file has, `None` at the first
 /// start of a keystore. The file is written with the outcome before anything is signed.
 pub async fn start(client: &impl GenericClient, node: &Key, file: Option<Started>) -> Result<Started, StartRefused> {
-    let belongs = "UPDATE engine.cluster SET node = coalesce(node, $1) RETURNING id, starts, node";
-    let known = client.query_one(belongs, &[&node.as_slice()]).await.map_err(Error::from)?;
-    let database = codec::bytes(&known, "node")?;
-    if database != *node {
+    let known = client.query_one("SELECT id, starts, node FROM engine.cluster", &[]).await.map_err(Error::from)?;
+    if let Some(database) = codec::maybe_bytes(&known, "node")?
+        && database != *node
+    {
         return Err(StartRefused::OtherNode { database, keystore: *node });
     }
     let cluster = codec::bytes(&known, "id")?;
@@ -61,10 +61,10 @@ pub async fn start(client: &impl GenericClient, node: &Key, file: Option<Started
         }
     }
     let least = long("start counter", file.map_or(0, |f| f.counter))?;
-    let row = client
-        .query_one("UPDATE engine.cluster SET starts = greatest(starts, $1) + 1 RETURNING starts", &[&least])
-        .await
-        .map_err(Error::from)?;
+    // Two first starts with different keys: one of them has it.
+    let count = "UPDATE engine.cluster SET starts = greatest(starts, $1) + 1, node = $2 WHERE coalesce(node, $2) = $2 RETURNING starts";
+    let row = client.query_opt(count, &[&least, &node.as_slice()]).await.map_err(Error::from)?;
+    let row = row.ok_or(Error::Corrupt("cluster: another node's first start came first"))?;
     Ok(Started { cluster, counter: codec::seqno(&row, "starts")? })
 }
 

@@ -5,6 +5,7 @@ mod close_channel;
 mod close_virtual;
 mod get_balance;
 mod get_info;
+mod lift_suspension;
 mod list_peers;
 mod open_channel;
 mod open_virtual;
@@ -79,6 +80,7 @@ service! {
     top_up: TopUpRequest => TopUpResponse,
     withdraw: WithdrawRequest => WithdrawResponse,
     close_channel: CloseChannelRequest => CloseChannelResponse,
+    lift_suspension: LiftSuspensionRequest => LiftSuspensionResponse,
     open_virtual: OpenVirtualRequest => OpenVirtualResponse,
     send_transfer: SendTransferRequest => SendTransferResponse,
     get_virtual: GetVirtualRequest => GetVirtualResponse,

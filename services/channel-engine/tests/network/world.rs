@@ -118,6 +118,20 @@ impl World {
         Ok(())
     }
 
+    /// Where the node's database is.
+    pub fn database(&self, node: usize) -> &str {
+        &self.nodes[node].url
+    }
+
+    /// Runs an engine with the node's keystore on some database until it ends.
+    pub async fn run_on(&self, node: usize, database: &str) -> anyhow::Result<()> {
+        let Node { folder, gateway, .. } = &self.nodes[node];
+        let config = config("elsewhere", folder, database, free_port()?, false)?;
+        let wiring = channel_engine::Wiring { listener: None, gateways: vec![gateway.clone()], planner: None, indexer: None };
+        let stop = self.stop.child_token();
+        channel_engine::run(config, wiring, Health::new(), Metrics::default(), stop).await
+    }
+
     /// One more engine beside the node's first one, which keeps the shards that it has.
     pub async fn join(&self, node: usize, engine: &str) -> anyhow::Result<Running> {
         let Node { folder, url, gateway, ahead, .. } = &self.nodes[node];
@@ -304,19 +318,9 @@ async fn launch(
     ahead: &Arc<AtomicI64>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
-    let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-    let place = |name: &str| folder.join(name);
+    let port = free_port()?;
     let settable = ahead.load(Ordering::Relaxed) != 0;
-    let text = format!(
-        "engine_id = \"{engine_id}\"\nsettable_clock = {}\nprune_seconds = 1\ndatabase = \"{url}\"\n[server]\nlisten = \"{listen}\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
-        settable,
-        place("keystore"),
-        place("key"),
-        place("state")
-    );
-    let file = place(engine_id).with_extension("toml");
-    std::fs::write(&file, text)?;
-    let config: channel_engine::Config = rpc::config::load(Some(&file))?;
+    let config = config(engine_id, folder, url, port, settable)?;
     let indexer = if settable { Some(time::indexer(ahead.clone(), stop).await) } else { None };
     let wiring = channel_engine::Wiring { listener: None, gateways: vec![gateway], planner: None, indexer };
     let health = Health::new();
@@ -330,9 +334,27 @@ async fn launch(
             eprintln!("engine: {error:#}");
         }
     });
-    wait_for_port(engine_id, listen, LIMIT).await?;
-    let api = ChannelServiceClient::new(ClientConfig::plain(format!("http://{listen}")).connect("engine")?);
+    wait_for_port(engine_id, local(port), LIMIT).await?;
+    let api = ChannelServiceClient::new(ClientConfig::plain(format!("http://{}", local(port))).connect("engine")?);
     Ok(Running { api, metrics, health, engine, stop })
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn config(engine_id: &str, folder: &Path, url: &str, port: u16, settable: bool) -> anyhow::Result<channel_engine::Config> {
+    let place = |name: &str| folder.join(name);
+    let text = format!(
+        "engine_id = \"{engine_id}\"\nsettable_clock = {settable}\nprune_seconds = 1\ndatabase = \"{url}\"\n[server]\nlisten = \"{}\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
+        local(port),
+        place("keystore"),
+        place("key"),
+        place("state")
+    );
+    let file = place(engine_id).with_extension("toml");
+    std::fs::write(&file, text)?;
+    Ok(rpc::config::load(Some(&file))?)
 }
 
 /// The channel as an engine shows it.

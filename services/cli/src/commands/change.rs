@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::query::{get_channel, same_coin};
 use super::{Session, incomplete, with_id};
-use crate::args::{CloseArgs, DeployArgs, DestroyArgs, OpenArgs, RouteArgs, SendArgs, TopUpArgs, WithdrawArgs};
+use crate::args::{CloseArgs, DeployArgs, DestroyArgs, LiftArgs, OpenArgs, RouteArgs, SendArgs, TopUpArgs, WithdrawArgs};
 use crate::failure::{FAILED, Failure, UNREACHABLE};
 use crate::input::{self, Unit};
 use crate::output::Output;
@@ -181,6 +181,19 @@ pub(super) async fn destroy(session: &mut Session<'_>, args: &DestroyArgs) -> Re
     let channel = answer.into_inner().channel.ok_or_else(|| incomplete("channel"))?;
     let note = "\nThe closing is under way; it is done when `causeway list --closed` shows it.\n";
     Ok(Output::new(with_id(json!({ "channel": to_json::channel(&channel) }), &request_id), text::channel(&channel) + note))
+}
+
+pub(super) async fn lift(session: &mut Session<'_>, args: &LiftArgs) -> Result<Output, Failure> {
+    let request_id = input::request_id(args.change.request_id.as_deref())?;
+    let address = input::address("channel", &args.channel)?;
+    let shown = json!({ "address": address });
+    if let Some(dry) = session.begin(&args.change, &request_id, "LiftSuspension", shown.clone()) {
+        return Ok(dry);
+    }
+    let request = session.request(LiftSuspensionRequest { request_id: request_id.clone(), address });
+    session.client()?.lift_suspension(request).await.map_err(|status| Failure::command(&request_id, status))?;
+    let text = format!("queued: {} is to work again; `causeway list` shows whether the peer agrees\n", args.channel);
+    Ok(Output::new(with_id(shown, &request_id), text))
 }
 
 type Route = (Vec<rpc::common::v1::ChainHop>, Option<String>);

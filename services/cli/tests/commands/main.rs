@@ -89,6 +89,8 @@ async fn changes_carry_what_was_typed_and_show_their_request_id() {
     assert!(on(&node, &["withdraw", friendly, "1.5"]).await.out.starts_with("paid out: 1.5"));
     let withdrawn = node.node.asked.lock().unwrap().withdrawn.remove(0);
     assert_eq!((withdrawn.address.as_str(), withdrawn.amount_nano.as_str()), (CHANNEL, "1500000000"));
+    assert!(on(&node, &["lift", friendly]).await.out.starts_with("queued"));
+    assert_eq!(node.node.asked.lock().unwrap().lifted.remove(0).address, CHANNEL);
     assert_eq!(json_on(&node, &["close", "c2VhbGVk"]).await["virtual"]["status"], json!("closing"));
     assert_eq!(node.node.asked.lock().unwrap().claimed[0].encrypted_state, "c2VhbGVk");
     assert_eq!(json_on(&node, &["destroy", CHANNEL, "--force"]).await["channel"]["status"], json!("closing"));
@@ -258,6 +260,7 @@ async fn help_is_enough_for_a_stranger() {
         "sign",
         "close",
         "destroy",
+        "lift",
         "peers",
         "balance",
         "list",

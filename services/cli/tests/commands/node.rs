@@ -27,6 +27,7 @@ pub struct Asked {
     pub opened: Vec<OpenChannelRequest>,
     pub topped_up: Vec<TopUpRequest>,
     pub withdrawn: Vec<WithdrawRequest>,
+    pub lifted: Vec<LiftSuspensionRequest>,
     pub virtuals: Vec<OpenVirtualRequest>,
     pub sent: Vec<SendTransferRequest>,
     pub signed: Vec<SignResolutionRequest>,
@@ -139,6 +140,11 @@ impl ChannelService for Node {
     async fn withdraw(&self, request: Request<WithdrawRequest>) -> Answer<WithdrawResponse> {
         self.asked.lock().unwrap().withdrawn.push(request.into_inner());
         Ok(Response::new(WithdrawResponse {}))
+    }
+
+    async fn lift_suspension(&self, request: Request<LiftSuspensionRequest>) -> Answer<LiftSuspensionResponse> {
+        self.asked.lock().unwrap().lifted.push(request.into_inner());
+        Ok(Response::new(LiftSuspensionResponse {}))
     }
 
     async fn close_channel(&self, request: Request<CloseChannelRequest>) -> Answer<CloseChannelResponse> {
