@@ -333,7 +333,7 @@ pub enum Task {
         /// Nano.
         amount: u128,
     },
-    /// The operator is sure that the database is the newest: a suspended channel works again, and states are exchanged (design 4.10).
+    /// The operator is sure that the database is the newest: a suspended channel works again (design 4.10).
     LiftSuspension,
     /// The contract changed.
     Chain(Box<ChainUpdate>),

@@ -254,7 +254,6 @@ impl Channel {
         if self.row.suspended {
             self.row.suspended = false;
             self.dirty = true;
-            self.want_increment(true);
         }
     }
 

@@ -192,7 +192,7 @@ pub(super) async fn lift(session: &mut Session<'_>, args: &LiftArgs) -> Result<O
     }
     let request = session.request(LiftSuspensionRequest { request_id: request_id.clone(), address });
     session.client()?.lift_suspension(request).await.map_err(|status| Failure::command(&request_id, status))?;
-    let text = format!("queued: {} is to work again; `causeway list` shows whether the peer agrees\n", args.channel);
+    let text = format!("queued: {} is to work again: see `causeway list`\n", args.channel);
     Ok(Output::new(with_id(shown, &request_id), text))
 }
 
