@@ -73,8 +73,17 @@ fn the_protos_keep_their_conventions() {
 
 #[test]
 fn every_mutating_call_of_the_api_has_a_request_id() {
-    let mutating =
-        ["OpenChannel", "TopUp", "Withdraw", "CloseChannel", "LiftSuspension", "OpenVirtual", "SendTransfer", "CloseVirtual", "ReportAttempt"];
+    let mutating = [
+        "OpenChannel",
+        "TopUp",
+        "Withdraw",
+        "CloseChannel",
+        "LiftSuspension",
+        "OpenVirtual",
+        "SendTransfer",
+        "CloseVirtual",
+        "ReportAttempt",
+    ];
     let messages: Vec<_> = descriptors().file.into_iter().flat_map(|file| file.message_type).collect();
     for call in mutating {
         let request = messages.iter().find(|message| message.name() == format!("{call}Request")).unwrap();

@@ -403,7 +403,8 @@ impl LinkTask {
         };
         lost.into_iter().for_each(|call| (call.deliver)(Err(NoAnswer::Timeout)));
         let index = self.index;
-        let gone: Vec<Key> = lock(&gateways.sessions).extract_if(|_, session| session.link == index).map(|(peer, _)| peer).collect();
+        let gone: Vec<Key> =
+            lock(&gateways.sessions).extract_if(|_, session| session.link == index).map(|(peer, _)| peer).collect();
         gone.into_iter().for_each(|peer| handler.session(peer, false));
     }
 }

@@ -62,7 +62,8 @@ pub async fn start(client: &impl GenericClient, node: &Key, file: Option<Started
     }
     let least = long("start counter", file.map_or(0, |f| f.counter))?;
     // Two first starts with different keys: one of them has it.
-    let count = "UPDATE engine.cluster SET starts = greatest(starts, $1) + 1, node = $2 WHERE coalesce(node, $2) = $2 RETURNING starts";
+    let count =
+        "UPDATE engine.cluster SET starts = greatest(starts, $1) + 1, node = $2 WHERE coalesce(node, $2) = $2 RETURNING starts";
     let row = client.query_opt(count, &[&least, &node.as_slice()]).await.map_err(Error::from)?;
     let row = row.ok_or(Error::Corrupt("cluster: another node's first start came first"))?;
     Ok(Started { cluster, counter: codec::seqno(&row, "starts")? })
