@@ -78,6 +78,8 @@ async fn a_stale_or_foreign_database_is_refused_at_start() {
     assert!(matches!(engine::start(&client, &NODE, Some(ahead)).await, Err(engine::StartRefused::Stale { .. })));
     let other = engine::start(&client, &[7; 32], None).await.unwrap_err();
     assert!(matches!(other, engine::StartRefused::OtherNode { database: NODE, keystore: [7, ..] }), "{other}");
+    assert!(matches!(engine::claim(&client, &[7; 32]).await, Err(engine::StartRefused::OtherNode { .. })));
+    engine::claim(&client, &NODE).await.unwrap();
     let fourth = engine::start(&client, &NODE, Some(third)).await.unwrap();
     assert_eq!(fourth.counter, third.counter + 1, "a refused start does not count");
 

@@ -64,6 +64,7 @@ pub async fn run(
     database_gate.open();
     let keys = Keys::open_or_create(&config.keystore.path, &KeySource::KeyFile(config.keystore.key_file.clone()))?;
     let signer: Arc<dyn Signer> = Arc::new(LocalSigner::new(keys));
+    store::engine::claim(&pool.get().await?, &signer.channel_key()).await?;
     let wallet = Wallet::new(&signer.wallet_key(), wallet::wallet_id(config.global_id))?;
     let address = ton::Address::basechain(wallet.address().address.0);
     let known = store::chain::accounts_since(&pool.get().await?, 0).await?;

@@ -69,6 +69,14 @@ pub async fn start(client: &impl GenericClient, node: &Key, file: Option<Started
     Ok(Started { cluster, counter: codec::seqno(&row, "starts")? })
 }
 
+/// For a service that holds the keystore and counts no starts: the database is this node's, or nobody's yet and from now on its.
+pub async fn claim(client: &impl GenericClient, node: &Key) -> Result<(), StartRefused> {
+    let claim = "UPDATE engine.cluster SET node = coalesce(node, $1) RETURNING node";
+    let row = client.query_one(claim, &[&node.as_slice()]).await.map_err(Error::from)?;
+    let database = codec::bytes(&row, "node")?;
+    if database == *node { Ok(()) } else { Err(StartRefused::OtherNode { database, keystore: *node }) }
+}
+
 /// Freezes the node: no engine signs or sends to the chain any more. The first reason stays.
 pub async fn freeze(client: &impl GenericClient, reason: &str) -> Result<(), Error> {
     client.execute("UPDATE engine.cluster SET frozen = coalesce(frozen, $1)", &[&reason]).await?;

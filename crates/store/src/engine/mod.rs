@@ -12,7 +12,7 @@ mod request;
 mod task;
 
 pub use audit::{Finding, audit};
-pub use cluster::{StartRefused, Started, freeze, frozen, start, thaw};
+pub use cluster::{StartRefused, Started, claim, freeze, frozen, start, thaw};
 pub use dictionary::{Signed, Version, dictionary, dictionary_with_resolutions, peer_states, signed};
 pub use load::{Loaded, load, load_channel};
 pub use offer::{Offer, drop_offer, offer_to, write_offer};
