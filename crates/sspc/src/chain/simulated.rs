@@ -1,0 +1,269 @@
+//! A chain in this process: revm, one block per transaction, time that moves when it is told to. For tests and demonstrations.
+//!
+//! Not a node: transactions carry no signatures, gas costs nothing, so that balances change by the contracts alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use async_trait::async_trait;
+use revm::context::result::{ExecutionResult, Output};
+use revm::context::{Context, TxEnv};
+use revm::database::{CacheDB, EmptyDB};
+use revm::primitives::TxKind;
+use revm::state::AccountInfo;
+use revm::{Database as _, ExecuteCommitEvm as _, ExecuteEvm as _, MainBuilder as _, MainContext as _};
+use tokio::sync::Mutex;
+
+use super::{Chain, ChainError, Head, Log, Receipt, Request};
+use crate::record::Prepared;
+
+/// Gas of each transaction: the most that one may have since Osaka.
+const GAS: u64 = 1 << 24;
+/// Blocks whose state can be read.
+const HISTORY: u64 = 64;
+/// Unix time of the first block.
+const GENESIS_TIME: u64 = 1_700_000_000;
+/// Seconds between blocks.
+const BLOCK_TIME: u64 = 12;
+
+/// The chain, shared by its [`SimulatedChain`]s.
+#[derive(Clone)]
+pub struct Simulation(Arc<StdMutex<State>>);
+
+struct State {
+    chain_id: u64,
+    head: Head,
+    database: CacheDB<EmptyDB>,
+    history: BTreeMap<u64, CacheDB<EmptyDB>>,
+    logs: Vec<(u64, Log)>,
+    receipts: HashMap<B256, Receipt>,
+    created: HashMap<B256, Address>,
+}
+
+/// An account on a [`Simulation`].
+pub struct SimulatedChain {
+    simulation: Simulation,
+    account: Address,
+    lane: Mutex<()>,
+}
+
+impl Simulation {
+    /// A new chain, empty.
+    #[must_use]
+    pub fn new(chain_id: u64) -> Self {
+        let head = Head { number: 1, time: GENESIS_TIME };
+        let database = CacheDB::new(EmptyDB::default());
+        let history = BTreeMap::from([(head.number, database.clone())]);
+        let state =
+            State { chain_id, head, database, history, logs: Vec::new(), receipts: HashMap::new(), created: HashMap::new() };
+        Self(Arc::new(StdMutex::new(state)))
+    }
+
+    /// An account that has not been used, with this much native coin.
+    #[must_use]
+    pub fn account(&self, account: Address, balance: U256) -> SimulatedChain {
+        let mut state = self.state();
+        state.database.insert_account_info(account, AccountInfo { balance, ..AccountInfo::default() });
+        state.remember();
+        SimulatedChain { simulation: self.clone(), account, lane: Mutex::new(()) }
+    }
+
+    /// Lets time pass, in one block.
+    pub fn pass(&self, seconds: u64) {
+        let mut state = self.state();
+        state.head = Head { number: state.head.number + 1, time: state.head.time + seconds };
+        state.remember();
+    }
+
+    /// Address of the contract that a transaction made.
+    #[must_use]
+    pub fn created(&self, hash: &B256) -> Option<Address> {
+        self.state().created.get(hash).copied()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remember(&mut self) {
+        let head = self.head.number;
+        self.history.insert(head, self.database.clone());
+        self.history.retain(|number, _| number + HISTORY > head);
+    }
+
+    /// Runs a transaction on the newest state; keeps what it did, or not.
+    fn execute(&mut self, transaction: TxEnv, keep: bool) -> Result<ExecutionResult, ChainError> {
+        let (chain_id, head) = (self.chain_id, self.head);
+        run(&mut self.database, chain_id, head, transaction, keep)
+    }
+
+    fn apply(&mut self, hash: B256, transaction: TxEnv) -> Result<(), ChainError> {
+        self.head = Head { number: self.head.number + 1, time: self.head.time + BLOCK_TIME };
+        let result = self.execute(transaction, true)?;
+        let (success, gas) = (result.is_success(), result.tx_gas_used());
+        if let ExecutionResult::Success { output: Output::Create(_, Some(address)), .. } = &result {
+            self.created.insert(hash, *address);
+        }
+        let logs: Vec<Log> = result.into_logs().into_iter().map(Log::from).collect();
+        let block = self.head.number;
+        self.logs.extend(logs.iter().map(|log| (block, log.clone())));
+        self.receipts.insert(hash, Receipt { block, success, logs, gas });
+        self.remember();
+        Ok(())
+    }
+}
+
+impl From<revm::primitives::Log> for Log {
+    fn from(log: revm::primitives::Log) -> Self {
+        Self { address: log.address, topics: log.data.topics().to_vec(), data: log.data.data.clone() }
+    }
+}
+
+fn run(
+    database: &mut CacheDB<EmptyDB>,
+    chain_id: u64,
+    head: Head,
+    transaction: TxEnv,
+    keep: bool,
+) -> Result<ExecutionResult, ChainError> {
+    let context = Context::mainnet().with_db(database);
+    let mut machine = context
+        .modify_cfg_chained(|cfg| cfg.chain_id = chain_id)
+        .modify_block_chained(|block| {
+            block.number = U256::from(head.number);
+            block.timestamp = U256::from(head.time);
+        })
+        .build_mainnet();
+    let node = |error: &dyn std::fmt::Display| ChainError::Node(error.to_string());
+    if keep {
+        machine.transact_commit(transaction).map_err(|error| node(&error))
+    } else {
+        machine.transact(transaction).map(|done| done.result).map_err(|error| node(&error))
+    }
+}
+
+fn accepted(result: ExecutionResult) -> Result<Bytes, ChainError> {
+    match result {
+        ExecutionResult::Success { output, .. } => Ok(output.into_data()),
+        ExecutionResult::Revert { output, .. } => Err(ChainError::Reverted(output.to_string())),
+        ExecutionResult::Halt { reason, .. } => Err(ChainError::Reverted(format!("{reason:?}"))),
+    }
+}
+
+/// `from (20) | number (8) | has a receiver (1) | receiver (20) | value (32) | data`.
+const FIXED: usize = 81;
+
+fn encode(from: Address, nonce: u64, request: &Request) -> Vec<u8> {
+    let mut raw = from.to_vec();
+    raw.extend_from_slice(&nonce.to_be_bytes());
+    raw.push(u8::from(request.to.is_some()));
+    raw.extend_from_slice(request.to.unwrap_or_default().as_slice());
+    raw.extend_from_slice(&request.value.to_be_bytes::<32>());
+    raw.extend_from_slice(&request.data);
+    raw
+}
+
+fn decode(raw: &[u8], chain_id: u64) -> Result<TxEnv, ChainError> {
+    let (fixed, data) = raw.split_first_chunk::<FIXED>().ok_or(ChainError::Answer("not a transaction of this chain"))?;
+    let mut nonce = [0; 8];
+    nonce.copy_from_slice(&fixed[20..28]);
+    let kind = if fixed[28] == 1 { TxKind::Call(Address::from_slice(&fixed[29..49])) } else { TxKind::Create };
+    Ok(TxEnv {
+        caller: Address::from_slice(&fixed[..20]),
+        nonce: u64::from_be_bytes(nonce),
+        kind,
+        value: U256::from_be_slice(&fixed[49..]),
+        data: data.to_vec().into(),
+        gas_limit: GAS,
+        chain_id: Some(chain_id),
+        ..TxEnv::default()
+    })
+}
+
+#[async_trait]
+impl Chain for SimulatedChain {
+    fn account(&self) -> Address {
+        self.account
+    }
+
+    fn lane(&self) -> &Mutex<()> {
+        &self.lane
+    }
+
+    async fn chain_id(&self) -> Result<u64, ChainError> {
+        Ok(self.simulation.state().chain_id)
+    }
+
+    async fn head(&self) -> Result<Head, ChainError> {
+        Ok(self.simulation.state().head)
+    }
+
+    async fn call(&self, to: Address, data: Bytes, block: u64) -> Result<Bytes, ChainError> {
+        let (mut database, chain_id, head) = {
+            let state = self.simulation.state();
+            // A block in which only time passed has the state of the one before it.
+            let (_, database) = state.history.range(..=block).next_back().ok_or(ChainError::Answer("too old a block"))?;
+            (database.clone(), state.chain_id, state.head)
+        };
+        let nonce = nonce(&mut database, self.account)?;
+        let request = Request { to: Some(to), value: U256::ZERO, data };
+        let transaction = decode(&encode(self.account, nonce, &request), chain_id)?;
+        accepted(run(&mut database, chain_id, head, transaction, false)?)
+    }
+
+    async fn logs(&self, address: Address, topics: &[Option<B256>], from: u64, to: u64) -> Result<Vec<Log>, ChainError> {
+        let fits = |log: &Log| {
+            let topic = |(at, wanted): (usize, &Option<B256>)| wanted.is_none_or(|wanted| log.topics.get(at) == Some(&wanted));
+            log.address == address && topics.iter().enumerate().all(topic)
+        };
+        let state = self.simulation.state();
+        Ok(state
+            .logs
+            .iter()
+            .filter(|(block, log)| (from..=to).contains(block) && fits(log))
+            .map(|(_, log)| log.clone())
+            .collect())
+    }
+
+    async fn prepare(&self, request: Request) -> Result<Prepared, ChainError> {
+        let mut state = self.simulation.state();
+        let nonce = nonce(&mut state.database, self.account)?;
+        let raw = encode(self.account, nonce, &request);
+        let transaction = decode(&raw, state.chain_id)?;
+        accepted(state.execute(transaction, false)?)?;
+        Ok(Prepared { hash: keccak256(&raw), raw })
+    }
+
+    async fn broadcast(&self, transaction: &Prepared) -> Result<(), ChainError> {
+        let mut state = self.simulation.state();
+        if state.receipts.contains_key(&transaction.hash) {
+            return Ok(());
+        }
+        let decoded = decode(&transaction.raw, state.chain_id)?;
+        state.apply(transaction.hash, decoded)
+    }
+
+    async fn receipt(&self, hash: &B256) -> Result<Option<Receipt>, ChainError> {
+        Ok(self.simulation.state().receipts.get(hash).cloned())
+    }
+
+    async fn is_replaced(&self, transaction: &Prepared) -> Result<bool, ChainError> {
+        let mut state = self.simulation.state();
+        let decoded = decode(&transaction.raw, state.chain_id)?;
+        let next = nonce(&mut state.database, decoded.caller)?;
+        Ok(next > decoded.nonce && !state.receipts.contains_key(&transaction.hash))
+    }
+
+    async fn balance(&self, account: Address) -> Result<U256, ChainError> {
+        let mut state = self.simulation.state();
+        Ok(state.database.basic(account).ok().flatten().map_or(U256::ZERO, |info| info.balance))
+    }
+}
+
+fn nonce(database: &mut CacheDB<EmptyDB>, account: Address) -> Result<u64, ChainError> {
+    let info = database.basic(account).map_err(|_| ChainError::Answer("account"))?;
+    Ok(info.map_or(0, |info| info.nonce))
+}

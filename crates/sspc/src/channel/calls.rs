@@ -1,0 +1,320 @@
+//! The calls.
+
+use alloy_primitives::{Address, U256};
+
+use super::{Channel, Error, Metadata, NewChannel, Received, Tools, judge, prove};
+use crate::amount::{Amount, Party};
+use crate::chain::{Request, approve, credit, withdraw};
+use crate::message::{Envelope, Message};
+use crate::record::{Phase, Record, SignedClose, SignedState};
+use crate::step::{Input, Proven, Refusal};
+use crate::typed::{Balances, Payload, State};
+
+impl Channel {
+    /// A channel: proposed by us, proposed to us, or from the store. A new one is kept before this returns; of one that is in the store
+    /// already, what is stored counts.
+    ///
+    /// # Errors
+    /// Parameters that the contract would refuse; a proposal for others; another chain; the storage.
+    pub async fn new_channel(tools: Tools, from: NewChannel) -> Result<Self, Error> {
+        let (place, params, role) = match from {
+            NewChannel::Load(key) => {
+                let record = tools.store.load(&key).await?.ok_or(Error::Unknown)?;
+                let kept = Some(record.version);
+                let mut channel = Self::with(record, kept, tools)?;
+                channel.resume().await?;
+                return Ok(channel);
+            }
+            NewChannel::Propose { place, params } => (place, params, Party::A),
+            NewChannel::FromProposal(Envelope { channel, message: Message::Propose { place, params } }) => {
+                if crate::record::channel_key(&place, &params) != channel {
+                    return Err(Error::NotOurs);
+                }
+                (place, params, Party::B)
+            }
+            NewChannel::FromProposal(_) => return Err(Error::NotOurs),
+        };
+        let node = tools.chain.chain_id().await?;
+        if node != place.chain_id {
+            return Err(Error::OtherChain { node, channel: place.chain_id });
+        }
+        let head = tools.chain.head().await?.number;
+        // The peer may have opened before it proposed: a day of blocks, and never past what a node keeps.
+        let since = if role == Party::A { head } else { head.saturating_sub(LOOK_BACK_BLOCKS) };
+        let record = Record::new(place, params, role, since)?;
+        if let Some(stored) = tools.store.load(&record.key()).await? {
+            let kept = Some(stored.version);
+            let mut channel = Self::with(stored, kept, tools)?;
+            channel.resume().await?;
+            return Ok(channel);
+        }
+        let mut channel = Self::with(record, None, tools)?;
+        channel.tools.store.commit(None, &channel.record).await?;
+        channel.kept = Some(channel.record.version);
+        channel.resume().await?;
+        Ok(channel)
+    }
+
+    /// What identifies the channel.
+    #[must_use]
+    pub fn metadata(&self) -> Metadata {
+        let Record { place, params, role, id, .. } = self.record;
+        Metadata { key: self.record.key(), id, place, params, role }
+    }
+
+    /// The newest balances: of the highest round that either has signed.
+    #[must_use]
+    pub fn current_state(&self) -> State {
+        self.record.current()
+    }
+
+    /// a deposits; returns when the chain has it. May be called again at any time: a transaction on its way is waited for.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn open(&mut self) -> Result<(), Error> {
+        self.await_pending().await?;
+        self.sync().await?;
+        if self.record.phase != Phase::Draft {
+            return Ok(());
+        }
+        if self.record.role != Party::A {
+            return Err(Refusal::Role(self.record.role).into());
+        }
+        self.allow(self.record.params.value_a).await?;
+        self.transact(Input::Open).await?;
+        self.sync().await?;
+        // Tells the peer the name.
+        self.run([Input::Resend]).await
+    }
+
+    /// b deposits, when the chain shows exactly what was agreed; returns when the chain has it. May be called again.
+    ///
+    /// # Errors
+    /// See [`Error`]; the channel is not there yet: [`Refusal::Phase`].
+    pub async fn accept(&mut self) -> Result<(), Error> {
+        self.await_pending().await?;
+        self.sync().await?;
+        if self.record.phase == Phase::Open {
+            return Ok(());
+        }
+        if self.record.phase == Phase::Proposed && self.record.role == Party::B {
+            self.allow(self.record.params.value_b).await?;
+        }
+        self.transact(Input::Accept).await?;
+        self.sync().await
+    }
+
+    /// a takes back a proposal that b has not accepted.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn cancel(&mut self) -> Result<(), Error> {
+        self.await_pending().await?;
+        self.sync().await?;
+        if self.record.phase == Phase::Cancelled {
+            return Ok(());
+        }
+        self.transact(Input::Cancel).await?;
+        self.sync().await
+    }
+
+    /// Pays. The signed state is kept before this returns; it lies in the outbox as well. A payment that was kept is made: after an error or
+    /// a crash look at `record().paid` before paying again.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn send_money(&mut self, amount: Amount) -> Result<SignedState, Error> {
+        self.send_many(&[amount]).await?;
+        // Not refused, so there is one.
+        self.record.given.ok_or(Error::Reload)
+    }
+
+    /// Pays several times: each a state of its own, kept together.
+    ///
+    /// # Errors
+    /// See [`Error`]; payments before the refused one are made.
+    pub async fn send_many(&mut self, amounts: &[Amount]) -> Result<(), Error> {
+        self.run(amounts.iter().map(|amount| Input::Pay(*amount)).collect::<Vec<_>>()).await
+    }
+
+    /// Takes a payment of the peer; `counted` comes with it. Kept before this returns.
+    ///
+    /// # Errors
+    /// See [`Error`]; the peer is told by the caller, who knows the stream.
+    pub async fn received_money(&mut self, signed: SignedState, counted: Amount) -> Result<Received, Error> {
+        let proven = prove(self.signable.as_ref(), &mut self.peer, signed)?;
+        let (before, credited) = (self.record.clone(), self.credited);
+        self.run([Input::Received { signed: proven, counted }]).await?;
+        let credit = self.credited.minus(credited).unwrap_or(Amount::ZERO);
+        Ok(judge(&before, signed.state.round, credit))
+    }
+
+    /// Signs a close of the current balances. From now on nothing else is signed, and no payment is taken. The peer may submit it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn create_coop_close(&mut self) -> Result<SignedClose, Error> {
+        self.run([Input::SignClose]).await?;
+        match self.record.phase {
+            Phase::CloseSigned(close) => Ok(close),
+            _ => Err(Error::Reload),
+        }
+    }
+
+    /// Submits the peer's close (one given here, or one that came as a message); both are paid at once.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn coop_close(&mut self, close: Option<SignedClose>) -> Result<Balances, Error> {
+        self.await_pending().await?;
+        if let Some(close) = close {
+            self.take_close(close).await?;
+        }
+        self.sync().await?;
+        if !matches!(self.record.phase, Phase::Closed(_)) {
+            self.transact(Input::CoopClose).await?;
+        }
+        self.settled().await
+    }
+
+    /// Leaves alone, with the newest state of the peer or with the opening. Returns the deadline (Unix time). Nothing is signed any more.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn start_force_close(&mut self) -> Result<u64, Error> {
+        self.await_pending().await?;
+        self.sync().await?;
+        if !matches!(self.record.phase, Phase::Closing(_)) {
+            self.transact(Input::ForceClose).await?;
+            self.sync().await?;
+        }
+        match self.record.phase {
+            Phase::Closing(closing) => Ok(closing.deadline),
+            _ => Err(Error::Refused(Refusal::Phase(self.record.phase.name()))),
+        }
+    }
+
+    /// Answers a stale close of the peer: both are paid at once by what we hold.
+    ///
+    /// # Errors
+    /// See [`Error`]; there is nothing newer: [`Refusal::NothingNewer`].
+    pub async fn dispute_force_close(&mut self) -> Result<Balances, Error> {
+        self.await_pending().await?;
+        self.sync().await?;
+        if !matches!(self.record.phase, Phase::Closed(_)) {
+            self.transact(Input::Dispute).await?;
+        }
+        self.settled().await
+    }
+
+    /// Finishes a forced close whose deadline is over; no error when it is finished already.
+    ///
+    /// # Errors
+    /// See [`Error`]; the deadline is not over: [`Refusal::TooEarly`].
+    pub async fn finish_force_close(&mut self) -> Result<Balances, Error> {
+        self.await_pending().await?;
+        self.sync().await?;
+        if !matches!(self.record.phase, Phase::Closed(_)) {
+            let now = self.tools.chain.head().await?.time;
+            self.transact(Input::Finish(now)).await?;
+        }
+        self.settled().await
+    }
+
+    /// Pulls what the contract could not pay us, to `to`. Returns how much; zero when nothing is owed.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn withdraw(&mut self, to: Address) -> Result<U256, Error> {
+        let (place, token) = (self.record.place, self.record.params.token);
+        let owed = credit(self.tools.chain.as_ref(), &place, token).await?;
+        if !owed.is_zero() {
+            self.send_plain(withdraw(&place, token, to)).await?;
+        }
+        Ok(owed)
+    }
+
+    /// What a wallet outside must sign for a payload, as EIP-712 JSON.
+    #[must_use]
+    pub fn typed_data(&self, payload: &Payload) -> Option<String> {
+        self.signable.as_ref().map(|signable| signable.typed_data(payload))
+    }
+
+    /// Takes messages of the peer, in order, as one change: payments are each verified, then kept together. Answers lie in the outbox.
+    ///
+    /// # Errors
+    /// See [`Error`]; messages before the refused one count.
+    pub async fn handle(&mut self, messages: &[Envelope]) -> Result<(), Error> {
+        let key = self.record.key();
+        let mut inputs = Vec::with_capacity(messages.len());
+        let mut refused = Ok(());
+        for Envelope { channel, message } in messages {
+            if *channel != key {
+                refused = Err(Error::NotOurs);
+                break;
+            }
+            match self.input(message) {
+                Ok(input) => inputs.extend(input),
+                Err(error) => {
+                    refused = Err(error);
+                    break;
+                }
+            }
+        }
+        let done = self.run(inputs).await;
+        if let Err(Error::Refused(refusal)) = &done {
+            self.say(Message::Reject(refusal.to_string()));
+        }
+        done?;
+        refused
+    }
+
+    fn input(&mut self, message: &Message) -> Result<Option<Input>, Error> {
+        Ok(match message {
+            Message::Pay { signed, counted } => {
+                Some(Input::Received { signed: prove(self.signable.as_ref(), &mut self.peer, *signed)?, counted: *counted })
+            }
+            Message::Ack(counted) => Some(Input::Acknowledged(*counted)),
+            Message::CloseOffer(close) => Some(Input::CloseReceived(self.prove_close(*close)?)),
+            // Only before it is on the chain; the same again is nothing.
+            Message::Opened(id) => {
+                Some(Input::Named(*id)).filter(|_| self.record.role == Party::B && self.record.id != Some(*id))
+            }
+            Message::Propose { .. } | Message::Reject(_) => None,
+        })
+    }
+
+    fn prove_close(&mut self, close: SignedClose) -> Result<Proven<SignedClose>, Error> {
+        let signable = self.signable.as_ref().ok_or(Error::Forged)?;
+        Proven::close(signable, &mut self.peer, close).ok_or(Error::Forged)
+    }
+
+    async fn take_close(&mut self, close: SignedClose) -> Result<(), Error> {
+        let close = self.prove_close(close)?;
+        self.run([Input::CloseReceived(close)]).await
+    }
+
+    /// The contract may take the deposit from the token.
+    async fn allow(&mut self, deposit: Amount) -> Result<(), Error> {
+        match approve(self.tools.chain.as_ref(), &self.target(), deposit).await? {
+            Some(request) => self.send_plain(request).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A transaction that may be made twice without harm, and so is not kept.
+    async fn send_plain(&mut self, request: Request) -> Result<(), Error> {
+        let chain = self.tools.chain.clone();
+        let transaction = {
+            let _lane = chain.lane().lock().await;
+            let transaction = chain.prepare(request).await?;
+            chain.broadcast(&transaction).await?;
+            transaction
+        };
+        self.mined(&transaction).await.map(drop)
+    }
+}
+
+/// How far back b looks for the opening.
+const LOOK_BACK_BLOCKS: u64 = 7_200;

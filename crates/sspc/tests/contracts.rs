@@ -1,0 +1,179 @@
+//! Every way to end a channel, on both contracts, in the native coin and in a token; exact balances.
+#![cfg(feature = "revm")]
+
+use sspc::{Amount, Balances, Envelope, Error, Message, Party, Phase, Refusal, Risk, Round, Set, Stage, Variant};
+
+const PERIOD: u32 = 3_600;
+const DEPOSITS: (u128, u128) = (10_000, 8_000);
+const FUNDS: u128 = 1_000_000;
+
+fn sets() -> [Set; 4] {
+    [(Variant::Word, false), (Variant::Word, true), (Variant::Compact, false), (Variant::Compact, true)]
+        .map(|(variant, token)| Set { variant, token, funds: FUNDS, deposits: DEPOSITS, period: PERIOD })
+}
+
+/// What each has beyond what it began with; the contract is empty.
+async fn check(stage: &Stage, a: i128, b: i128) {
+    assert_eq!(stage.locked().await.unwrap(), 0, "left in the contract");
+    assert_eq!(stage.funds(Party::A).await.unwrap(), FUNDS.checked_add_signed(a).unwrap(), "a");
+    assert_eq!(stage.funds(Party::B).await.unwrap(), FUNDS.checked_add_signed(b).unwrap(), "b");
+}
+
+fn amount(units: u128) -> Amount {
+    Amount::new(units)
+}
+
+fn balances(a: u128) -> Balances {
+    Balances { a: amount(a), b: amount(DEPOSITS.0 + DEPOSITS.1 - a) }
+}
+
+#[tokio::test]
+async fn a_cooperative_close_pays_both() {
+    for set in sets() {
+        let mut stage = Stage::open(set).await.unwrap();
+        stage.pay(Party::A, 300).await.unwrap();
+        stage.pay(Party::B, 50).await.unwrap();
+        stage.pay(Party::A, 7).await.unwrap();
+        let close = stage.a.create_coop_close().await.unwrap();
+        assert!(matches!(stage.a.send_money(amount(1)).await, Err(Error::Refused(Refusal::Phase("close-signed")))));
+        assert_eq!(stage.b.coop_close(Some(close)).await.unwrap(), balances(DEPOSITS.0 - 257));
+        stage.a.watch().await.unwrap();
+        assert_eq!(*stage.a.phase(), Phase::Closed(balances(DEPOSITS.0 - 257)));
+        check(&stage, -257, 257).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unaccepted_proposal_is_taken_back() {
+    for set in sets() {
+        let mut stage = Stage::new(set).await.unwrap();
+        stage.a.open().await.unwrap();
+        assert_eq!(*stage.a.phase(), Phase::Proposed);
+        stage.a.cancel().await.unwrap();
+        assert_eq!(*stage.a.phase(), Phase::Cancelled);
+        stage.exchange().await.unwrap();
+        stage.b.watch().await.unwrap();
+        assert!(stage.b.accept().await.is_err());
+        check(&stage, 0, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn who_was_never_paid_leaves_alone_with_the_opening() {
+    for set in sets() {
+        let mut stage = Stage::open(set).await.unwrap();
+        let deadline = stage.a.start_force_close().await.unwrap();
+        assert!(matches!(stage.a.finish_force_close().await, Err(Error::Refused(Refusal::TooEarly(at))) if at == deadline));
+        assert!(stage.a.send_money(amount(1)).await.is_err());
+        stage.b.watch().await.unwrap();
+        assert!(matches!(stage.b.dispute_force_close().await, Err(Error::Refused(Refusal::NothingNewer(Round::OPENING)))));
+        stage.chain.pass(u64::from(PERIOD) + 1);
+        stage.b.watch().await.unwrap();
+        stage.b.watch().await.unwrap();
+        assert_eq!(stage.a.finish_force_close().await.unwrap(), balances(DEPOSITS.0), "finished by b: no error");
+        check(&stage, 0, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stale_close_is_answered_by_the_guard() {
+    for set in sets() {
+        let mut stage = Stage::open(set).await.unwrap();
+        stage.pay(Party::B, 10).await.unwrap();
+        stage.pay(Party::A, 500).await.unwrap();
+        // b still has a's old state only in its head: it closes with the opening, as a liar would.
+        let mut liar = stage.liar(Party::B).await.unwrap();
+        liar.start_force_close().await.unwrap();
+        stage.a.watch().await.unwrap();
+        assert!(stage.a.take_alarms().iter().any(|risk| matches!(risk, Risk::StaleClose { .. })));
+        stage.a.watch().await.unwrap();
+        assert_eq!(*stage.a.phase(), Phase::Closed(balances(DEPOSITS.0 + 10)));
+        check(&stage, 10, -10).await;
+    }
+}
+
+#[tokio::test]
+async fn a_forced_close_with_the_newest_state_ends_after_the_deadline() {
+    for set in sets() {
+        let mut stage = Stage::open(set).await.unwrap();
+        stage.pay(Party::A, 500).await.unwrap();
+        stage.pay(Party::B, 20).await.unwrap();
+        stage.b.start_force_close().await.unwrap();
+        stage.a.watch().await.unwrap();
+        // b closed with round 1; a holds round 2, in which b paid.
+        stage.a.watch().await.unwrap();
+        stage.b.watch().await.unwrap();
+        assert_eq!(*stage.b.phase(), Phase::Closed(balances(DEPOSITS.0 - 480)));
+        check(&stage, -480, 480).await;
+
+        let mut stage = Stage::open(set).await.unwrap();
+        stage.pay(Party::B, 20).await.unwrap();
+        stage.pay(Party::A, 500).await.unwrap();
+        stage.b.start_force_close().await.unwrap();
+        stage.a.watch().await.unwrap();
+        stage.chain.pass(u64::from(PERIOD) + 1);
+        assert_eq!(stage.b.finish_force_close().await.unwrap(), balances(DEPOSITS.0 - 480));
+        check(&stage, -480, 480).await;
+    }
+}
+
+#[tokio::test]
+async fn a_close_is_submitted_during_a_forced_close() {
+    for set in sets() {
+        let mut stage = Stage::open(set).await.unwrap();
+        stage.pay(Party::A, 1).await.unwrap();
+        let close = stage.a.create_coop_close().await.unwrap();
+        stage.b.start_force_close().await.unwrap();
+        assert_eq!(stage.b.coop_close(Some(close)).await.unwrap(), balances(DEPOSITS.0 - 1));
+        check(&stage, -1, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn payments_that_cross_both_arrive() {
+    let mut stage = Stage::open(sets()[0]).await.unwrap();
+    stage.a.send_money(amount(11)).await.unwrap();
+    stage.b.send_money(amount(40)).await.unwrap();
+    stage.a.send_money(amount(2)).await.unwrap();
+    stage.exchange().await.unwrap();
+    for channel in [&stage.a, &stage.b] {
+        assert_eq!(channel.current_state().balances, balances(DEPOSITS.0 + 27));
+        assert_eq!(channel.record().paid, channel.record().acknowledged);
+    }
+}
+
+#[tokio::test]
+async fn a_forged_or_foreign_message_changes_nothing() {
+    let mut stage = Stage::open(sets()[0]).await.unwrap();
+    let signed = stage.a.send_money(amount(5)).await.unwrap();
+    let record = stage.b.record().clone();
+    let mut forged = signed;
+    forged.state.balances = balances(0);
+    assert!(matches!(stage.b.received_money(forged, Amount::ZERO).await, Err(Error::Forged)));
+    let key = stage.b.metadata().key;
+    let foreign = Envelope { channel: [7; 32].into(), message: Message::Ack(amount(1)) };
+    assert!(matches!(stage.b.handle(&[foreign]).await, Err(Error::NotOurs)));
+    assert_eq!(*stage.b.record(), record);
+    // The good part of a burst counts, the rest does not.
+    let burst = [Message::Pay { signed, counted: Amount::ZERO }, Message::Pay { signed: forged, counted: Amount::ZERO }];
+    let burst = burst.map(|message| Envelope { channel: key, message });
+    assert!(matches!(stage.b.handle(&burst).await, Err(Error::Forged)));
+    assert_eq!(stage.b.record().received, amount(5));
+}
+
+#[tokio::test]
+async fn a_channel_without_a_deposit_of_b_needs_no_acceptance() {
+    for set in sets() {
+        let mut stage = Stage::new(Set { deposits: (1_000, 0), ..set }).await.unwrap();
+        stage.a.open().await.unwrap();
+        assert_eq!(*stage.a.phase(), Phase::Open);
+        stage.exchange().await.unwrap();
+        stage.b.watch().await.unwrap();
+        stage.pay(Party::A, 400).await.unwrap();
+        stage.b.start_force_close().await.unwrap();
+        stage.chain.pass(u64::from(PERIOD) + 1);
+        stage.a.watch().await.unwrap();
+        stage.a.watch().await.unwrap();
+        check(&stage, -400, 400).await;
+    }
+}
