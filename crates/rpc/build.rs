@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "causeway/common/v1/common.proto",
     "causeway/engine/v1/types.proto",
     "causeway/engine/v1/channel_service.proto",
@@ -13,6 +13,7 @@ const FILES: [&str; 8] = [
     "causeway/gateway/v1/gateway_service.proto",
     "causeway/indexer/v1/indexer_service.proto",
     "causeway/planner/v1/planner_service.proto",
+    "causeway/sspc/v1/channel_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

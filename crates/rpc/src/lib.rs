@@ -29,7 +29,7 @@ pub use error_code::ErrorCode;
 pub use health::{Gate, Health, LIVENESS, READINESS, is_ready};
 pub use in_process::{InProcess, InProcessListener};
 pub use metrics::Metrics;
-pub use proto::{FILE_DESCRIPTOR_SET, common, engine, gateway, indexer, planner};
+pub use proto::{FILE_DESCRIPTOR_SET, common, engine, gateway, indexer, planner, sspc};
 pub use security::{Credentials, TlsClientConfig, TlsServerConfig};
 pub use server::{BoundServer, Server, ServerConfig, ServerError};
 pub use shutdown::shutdown_signal;

@@ -18,6 +18,7 @@ package!(engine, "causeway.engine.v1");
 package!(gateway, "causeway.gateway.v1");
 package!(indexer, "causeway.indexer.v1");
 package!(planner, "causeway.planner.v1");
+package!(sspc, "causeway.sspc.v1");
 
 /// Descriptors of all packages, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/causeway.bin"));

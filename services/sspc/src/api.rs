@@ -1,0 +1,324 @@
+//! The gRPC service: values in, values out.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alloy_primitives::{Address, B256, keccak256};
+use rpc::sspc::v1::channel_service_server::{ChannelService, ChannelServiceServer};
+use rpc::sspc::v1::{Channel as Shown, *};
+use rpc::{Error, ErrorCode};
+use sspc::{Amount, ChainError, Channel, Envelope, Params, Party, Phase, Place, Record, Refusal};
+use tonic::{Request, Response, Status};
+
+use crate::node::Node;
+
+/// Items of a page when the caller says nothing.
+const PAGE: usize = 100;
+/// Items of a page at most.
+const MAX_PAGE: usize = 1_000;
+/// Payments whose ids are remembered.
+const MAX_REQUESTS: usize = 10_000;
+
+/// See the module.
+pub struct Api {
+    node: Arc<Node>,
+    place: Place,
+    own: Address,
+    payments: Mutex<Payments>,
+}
+
+/// Ids of the last payments with what they paid, and to whom.
+#[derive(Default)]
+struct Payments {
+    known: HashMap<String, (B256, u128)>,
+    order: VecDeque<String>,
+}
+
+impl Payments {
+    /// Whether the payment is new; it is remembered.
+    fn is_new(&mut self, id: &str, content: (B256, u128)) -> Result<bool, Error> {
+        match self.known.get(id) {
+            Some(known) if *known == content => return Ok(false),
+            Some(_) => return Err(Error::new(ErrorCode::RequestIdReused)),
+            None => {}
+        }
+        self.known.insert(id.to_owned(), content);
+        self.order.push_back(id.to_owned());
+        if self.order.len() > MAX_REQUESTS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        Ok(true)
+    }
+
+    fn forget(&mut self, id: &str) {
+        self.known.remove(id);
+        self.order.retain(|known| known != id);
+    }
+}
+
+/// An action on a channel: what the call does, then the channel as it is.
+macro_rules! action {
+    ($self:ident, $request:ident, $response:ident, |$channel:ident| $work:expr) => {{
+        let request = $request.into_inner();
+        request_id(&request.request_id)?;
+        let key = key(&request.channel_key)?;
+        let channel = $self.act(&key, async |$channel: &mut Channel| $work.map(drop)).await?;
+        Ok(Response::new($response { channel: Some(channel) }))
+    }};
+}
+
+impl Api {
+    /// The service for a server.
+    pub fn server(node: Arc<Node>, place: Place, own: Address) -> ChannelServiceServer<Self> {
+        ChannelServiceServer::new(Self { node, place, own, payments: Mutex::default() })
+    }
+
+    async fn act(&self, key: &B256, work: impl AsyncFnOnce(&mut Channel) -> Result<(), sspc::Error>) -> Result<Shown, Error> {
+        let done = self.node.with(key, async |channel| work(channel).await.map(|()| show(channel.record()))).await;
+        done.map_err(|error| failure(&error))
+    }
+
+    fn payments(&self) -> std::sync::MutexGuard<'_, Payments> {
+        self.payments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn params(&self, request: &ProposeChannelRequest) -> Result<Params, Error> {
+        request_id(&request.request_id)?;
+        let salt = keccak256(&request.request_id);
+        let token = if request.token.is_empty() { Address::ZERO } else { address("token", &request.token)? };
+        Ok(Params {
+            a: self.own,
+            b: address("peer_address", &request.peer_address)?,
+            token,
+            value_a: amount("own_deposit_units", &request.own_deposit_units)?,
+            value_b: amount("peer_deposit_units", &request.peer_deposit_units)?,
+            period: request.period_seconds,
+            salt: u64::from_be_bytes(std::array::from_fn(|at| salt[at])),
+        })
+    }
+
+    async fn pay(&self, request: &SendMoneyRequest) -> Result<Shown, Error> {
+        request_id(&request.request_id)?;
+        let (key, units) = (key(&request.channel_key)?, amount("amount_units", &request.amount_units)?);
+        let expected = request.expected_paid_units.as_deref().map(|text| amount("expected_paid_units", text)).transpose()?;
+        if !self.payments().is_new(&request.request_id, (key, units.get()))? {
+            return self.act(&key, async |_| Ok(())).await;
+        }
+        let mut moved = None;
+        let paid = self
+            .act(&key, async |channel| {
+                let paid = channel.record().paid;
+                if expected.is_some_and(|expected| expected != paid) {
+                    moved = Some(paid);
+                    return Ok(());
+                }
+                channel.send_money(units).await.map(drop)
+            })
+            .await;
+        if let Some(paid) = moved {
+            self.payments().forget(&request.request_id);
+            let rule = format!("must be {paid}: something else was paid meanwhile, or this was");
+            return Err(Error::field(ErrorCode::ChannelNotActive, "expected_paid_units", rule));
+        }
+        if paid.is_err() {
+            self.payments().forget(&request.request_id);
+        }
+        paid
+    }
+
+    async fn take(&self, bytes: &[u8]) -> Result<Shown, Error> {
+        let envelope = Envelope::decode(bytes);
+        let envelope = envelope.map_err(|error| Error::field(ErrorCode::InvalidField, "envelope", error.to_string()))?;
+        self.act(&envelope.channel.clone(), async |channel| channel.handle(&[envelope]).await).await
+    }
+
+    async fn page(&self, request: &ListChannelsRequest) -> Result<ListChannelsResponse, Error> {
+        let size = match request.page_size as usize {
+            0 => PAGE,
+            size => size.min(MAX_PAGE),
+        };
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(token.parse::<B256>().map_err(|_| Error::new(ErrorCode::InvalidPageToken))?),
+        };
+        let mut keys = self.node.keys();
+        keys.sort_unstable();
+        keys.retain(|key| after.is_none_or(|after| *key > after));
+        let more = keys.len() > size;
+        keys.truncate(size);
+        let next_page_token = keys.last().filter(|_| more).map(ToString::to_string).unwrap_or_default();
+        let mut channels = Vec::with_capacity(keys.len());
+        for key in &keys {
+            channels.push(self.act(key, async |_| Ok(())).await?);
+        }
+        Ok(ListChannelsResponse { channels, next_page_token })
+    }
+}
+
+#[tonic::async_trait]
+impl ChannelService for Api {
+    async fn propose_channel(&self, request: Request<ProposeChannelRequest>) -> Result<Response<ProposeChannelResponse>, Status> {
+        let request = request.into_inner();
+        let params = self.params(&request)?;
+        let key = self.node.propose(self.place, params).await.map_err(|error| failure(&error))?;
+        let channel = self.act(&key, async |_| Ok(())).await?;
+        Ok(Response::new(ProposeChannelResponse { channel: Some(channel) }))
+    }
+
+    async fn get_channel(&self, request: Request<GetChannelRequest>) -> Result<Response<GetChannelResponse>, Status> {
+        let channel = self.act(&key(&request.get_ref().channel_key)?, async |_| Ok(())).await?;
+        Ok(Response::new(GetChannelResponse { channel: Some(channel) }))
+    }
+
+    async fn list_channels(&self, request: Request<ListChannelsRequest>) -> Result<Response<ListChannelsResponse>, Status> {
+        Ok(Response::new(self.page(request.get_ref()).await?))
+    }
+
+    async fn open_channel(&self, request: Request<OpenChannelRequest>) -> Result<Response<OpenChannelResponse>, Status> {
+        action!(self, request, OpenChannelResponse, |channel| channel.open().await)
+    }
+
+    async fn accept_channel(&self, request: Request<AcceptChannelRequest>) -> Result<Response<AcceptChannelResponse>, Status> {
+        action!(self, request, AcceptChannelResponse, |channel| channel.accept().await)
+    }
+
+    async fn cancel_channel(&self, request: Request<CancelChannelRequest>) -> Result<Response<CancelChannelResponse>, Status> {
+        action!(self, request, CancelChannelResponse, |channel| channel.cancel().await)
+    }
+
+    async fn send_money(&self, request: Request<SendMoneyRequest>) -> Result<Response<SendMoneyResponse>, Status> {
+        let channel = self.pay(request.get_ref()).await?;
+        Ok(Response::new(SendMoneyResponse { channel: Some(channel) }))
+    }
+
+    async fn receive_money(&self, request: Request<ReceiveMoneyRequest>) -> Result<Response<ReceiveMoneyResponse>, Status> {
+        request_id(&request.get_ref().request_id)?;
+        let channel = self.take(&request.get_ref().envelope).await?;
+        Ok(Response::new(ReceiveMoneyResponse { channel: Some(channel) }))
+    }
+
+    async fn create_coop_close(
+        &self,
+        request: Request<CreateCoopCloseRequest>,
+    ) -> Result<Response<CreateCoopCloseResponse>, Status> {
+        action!(self, request, CreateCoopCloseResponse, |channel| channel.create_coop_close().await)
+    }
+
+    async fn coop_close(&self, request: Request<CoopCloseRequest>) -> Result<Response<CoopCloseResponse>, Status> {
+        action!(self, request, CoopCloseResponse, |channel| channel.coop_close(None).await)
+    }
+
+    async fn start_force_close(
+        &self,
+        request: Request<StartForceCloseRequest>,
+    ) -> Result<Response<StartForceCloseResponse>, Status> {
+        action!(self, request, StartForceCloseResponse, |channel| channel.start_force_close().await)
+    }
+
+    async fn dispute_force_close(
+        &self,
+        request: Request<DisputeForceCloseRequest>,
+    ) -> Result<Response<DisputeForceCloseResponse>, Status> {
+        action!(self, request, DisputeForceCloseResponse, |channel| channel.dispute_force_close().await)
+    }
+
+    async fn finish_force_close(
+        &self,
+        request: Request<FinishForceCloseRequest>,
+    ) -> Result<Response<FinishForceCloseResponse>, Status> {
+        action!(self, request, FinishForceCloseResponse, |channel| channel.finish_force_close().await)
+    }
+
+    async fn withdraw(&self, request: Request<WithdrawRequest>) -> Result<Response<WithdrawResponse>, Status> {
+        let request = request.into_inner();
+        request_id(&request.request_id)?;
+        let (key, to) = (key(&request.channel_key)?, address("to_address", &request.to_address)?);
+        let owed = self.node.with(&key, async |channel| channel.withdraw(to).await).await.map_err(|error| failure(&error))?;
+        Ok(Response::new(WithdrawResponse { amount_units: owed.to_string() }))
+    }
+}
+
+fn show(record: &Record) -> Shown {
+    let (params, state) = (record.params, record.current());
+    let (balances, deadline_unix) = match record.phase {
+        Phase::Closed(paid_out) => (paid_out, 0),
+        Phase::Closing(closing) => (state.balances, closing.deadline),
+        _ => (state.balances, 0),
+    };
+    Shown {
+        channel_key: record.key().to_vec(),
+        address_a: params.a.to_vec(),
+        address_b: params.b.to_vec(),
+        token: params.token.to_vec(),
+        deposit_a_units: params.value_a.to_string(),
+        deposit_b_units: params.value_b.to_string(),
+        period_seconds: params.period,
+        is_b: record.role == Party::B,
+        phase: phase(&record.phase).into(),
+        round: state.round.get(),
+        balance_a_units: balances.a.to_string(),
+        balance_b_units: balances.b.to_string(),
+        paid_units: record.paid.to_string(),
+        acknowledged_units: record.acknowledged.to_string(),
+        received_units: record.received.to_string(),
+        close_offered: record.offer.is_some(),
+        deadline_unix,
+    }
+}
+
+fn phase(phase: &Phase) -> ChannelPhase {
+    match phase {
+        Phase::Draft => ChannelPhase::Draft,
+        Phase::Proposed => ChannelPhase::Proposed,
+        Phase::Open => ChannelPhase::Open,
+        Phase::CloseSigned(_) => ChannelPhase::CloseSigned,
+        Phase::Leaving => ChannelPhase::Leaving,
+        Phase::Closing(_) => ChannelPhase::Closing,
+        Phase::Closed(_) => ChannelPhase::Closed,
+        Phase::Cancelled => ChannelPhase::Cancelled,
+    }
+}
+
+/// What a caller can do about it.
+fn failure(error: &sspc::Error) -> Error {
+    use sspc::Error as Why;
+    let code = match error {
+        Why::Unknown => ErrorCode::ChannelUnknown,
+        Why::Refused(Refusal::Funds { .. }) => ErrorCode::InsufficientBalance,
+        Why::Refused(Refusal::Nothing) => ErrorCode::AmountOutOfRange,
+        Why::Refused(_) | Why::Failed | Why::Chain(ChainError::Reverted(_) | ChainError::OtherTerms(_)) => {
+            ErrorCode::ChannelNotActive
+        }
+        Why::Forged | Why::NotOurs => ErrorCode::PeerRefused,
+        Why::Params(_) | Why::OtherChain { .. } => ErrorCode::InvalidField,
+        Why::Chain(_) => ErrorCode::ChainBehind,
+        Why::Timeout => ErrorCode::Timeout,
+        Why::Store(_) | Why::Sign(_) | Why::Replaced | Why::Reload => ErrorCode::Unavailable,
+        Why::Account(_) => ErrorCode::Internal,
+    };
+    Error::with_message(code, error)
+}
+
+fn request_id(text: &str) -> Result<(), Error> {
+    // 8-4-4-4-12 hex digits.
+    let groups: Vec<&str> = text.split('-').collect();
+    let lengths = groups.iter().map(|group| group.len());
+    let valid = lengths.eq([8, 4, 4, 4, 12]) && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if valid { Ok(()) } else { Err(Error::field(ErrorCode::InvalidRequestId, "request_id", "must be a UUID")) }
+}
+
+fn key(bytes: &[u8]) -> Result<B256, Error> {
+    bytes.try_into().map_err(|_| Error::field(ErrorCode::InvalidField, "channel_key", "must be 32 bytes"))
+}
+
+fn address(field: &str, bytes: &[u8]) -> Result<Address, Error> {
+    bytes.try_into().map_err(|_| Error::field(ErrorCode::InvalidField, field, "must be 20 bytes"))
+}
+
+fn amount(field: &str, text: &str) -> Result<Amount, Error> {
+    let plain = text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let units = text.parse().ok().filter(|_| plain);
+    units.map(Amount::new).ok_or_else(|| Error::field(ErrorCode::InvalidAmount, field, "must be decimal text below 2^128"))
+}

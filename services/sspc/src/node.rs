@@ -1,0 +1,309 @@
+//! A party with all its channels: streams to peers, and the guard that looks at each channel in turn.
+//!
+//! A stream carries messages of many channels. Whoever speaks validly of a channel last is where its answers go; nothing depends on who that
+//! is, since what counts is signed. A stream begins with an acknowledgement per channel, so that the other side says again what was lost.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256};
+use sspc::{Amount, Channel, Envelope, Error, Link, Message, NewChannel, Params, Party, Phase, Place, Tools};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Messages that are taken together.
+const BURST: usize = 1_024;
+/// Bursts that wait for a slow stream; more are lost, and said again on the next one.
+const QUEUE: usize = 256;
+/// Streams at once.
+const MAX_STREAMS: usize = 256;
+/// Channels that a peer proposed and that are not open: more proposals are refused, since anyone can make them.
+const MAX_DRAFTS: usize = 1_000;
+/// Channels that the guard looks at side by side.
+const LOOKS: usize = 16;
+/// Longest silence of a stream before it is ended; whoever dialed makes a new one.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// What proposals are accepted, with our deposit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// The contract that we trust.
+    pub place: Place,
+    /// Most that we deposit.
+    pub most_deposit: Amount,
+    /// Shortest time to answer a forced close: the guard must look more often.
+    pub least_period: u32,
+}
+
+impl Policy {
+    fn allows(&self, place: &Place, params: &Params) -> bool {
+        *place == self.place && params.value_b <= self.most_deposit && params.period >= self.least_period
+    }
+}
+
+struct Entry {
+    channel: Mutex<Channel>,
+    stream: StdMutex<Option<Stream>>,
+}
+
+/// Where letters to a peer go.
+type Stream = mpsc::Sender<Vec<Envelope>>;
+
+/// See the module.
+pub struct Node {
+    tools: Tools,
+    policy: Option<Policy>,
+    channels: StdMutex<HashMap<B256, Arc<Entry>>>,
+    /// Streams that we opened, and which peer is there, when that is known.
+    dialed: StdMutex<Vec<(Option<Address>, Stream)>>,
+    stop: CancellationToken,
+}
+
+fn locked<T>(mutex: &StdMutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Node {
+    /// Reads all channels from the store. Without a policy no proposal is taken.
+    ///
+    /// # Errors
+    /// The storage.
+    pub async fn start(tools: Tools, policy: Option<Policy>, stop: CancellationToken) -> Result<Arc<Self>, Error> {
+        let node = Self { tools, policy, channels: StdMutex::default(), dialed: StdMutex::default(), stop };
+        for key in node.tools.store.keys().await? {
+            let channel = Channel::new_channel(node.tools.clone(), NewChannel::Load(key)).await?;
+            node.insert(channel);
+        }
+        Ok(Arc::new(node))
+    }
+
+    /// Names of all channels.
+    pub fn keys(&self) -> Vec<B256> {
+        locked(&self.channels).keys().copied().collect()
+    }
+
+    /// Proposes a channel; the peer is told over a stream that is open to it, or over the next one ([`Self::connect`]).
+    ///
+    /// # Errors
+    /// The parameters; the chain.
+    pub async fn propose(&self, place: Place, params: Params) -> Result<B256, Error> {
+        let channel = Channel::new_channel(self.tools.clone(), NewChannel::Propose { place, params }).await?;
+        let key = channel.metadata().key;
+        self.insert(channel);
+        let streams: Vec<Stream> = {
+            let dialed = locked(&self.dialed);
+            let there = dialed.iter().filter(|(peer, _)| peer.is_none_or(|peer| peer == params.b));
+            there.map(|(_, stream)| stream.clone()).collect()
+        };
+        for stream in &streams {
+            self.take_stream(&key, stream).await;
+        }
+        Ok(key)
+    }
+
+    fn insert(&self, channel: Channel) -> Arc<Entry> {
+        let key = channel.metadata().key;
+        let entry = Arc::new(Entry { channel: Mutex::new(channel), stream: StdMutex::default() });
+        locked(&self.channels).entry(key).or_insert(entry).clone()
+    }
+
+    fn entry(&self, key: &B256) -> Result<Arc<Entry>, Error> {
+        locked(&self.channels).get(key).cloned().ok_or(Error::Unknown)
+    }
+
+    /// Does something with a channel, then sends what it has to say.
+    ///
+    /// # Errors
+    /// The channel is not known; what `work` says.
+    pub async fn with<T>(&self, key: &B256, work: impl AsyncFnOnce(&mut Channel) -> Result<T, Error>) -> Result<T, Error> {
+        let entry = self.entry(key)?;
+        let mut channel = entry.channel.lock().await;
+        let outcome = work(&mut channel).await;
+        if matches!(outcome, Err(Error::Store(_) | Error::Reload)) {
+            // What is kept is not known: the store says it.
+            *channel = Channel::new_channel(self.tools.clone(), NewChannel::Load(*key)).await?;
+        }
+        for risk in channel.take_alarms() {
+            tracing::warn!(channel = %key, %risk, "alarm");
+        }
+        let letters = channel.take_outbox();
+        if !letters.is_empty()
+            && let Some(stream) = locked(&entry.stream).as_ref()
+            && stream.try_send(letters).is_err()
+        {
+            tracing::debug!(channel = %key, "the stream is slow or gone; what was lost is said again on the next one");
+        }
+        outcome
+    }
+
+    /// Keeps a stream to an address until the node stops, connecting anew when it ends. `peer` is who is there; without it the stream is
+    /// for all channels.
+    pub async fn connect(self: Arc<Self>, address: SocketAddr, peer: Option<Address>) {
+        while !self.stop.is_cancelled() {
+            match Link::connect(address).await {
+                Ok(link) => self.clone().serve_dialed(link, peer).await,
+                Err(error) => tracing::debug!(%address, %error, "no stream"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Takes streams of peers until the node stops.
+    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
+        let streams = Arc::new(tokio::sync::Semaphore::new(MAX_STREAMS));
+        loop {
+            let link = tokio::select! {
+                link = Link::accept(&listener) => link,
+                () = self.stop.cancelled() => return,
+            };
+            let (Ok(link), Ok(permit)) = (link, streams.clone().try_acquire_owned()) else { continue };
+            let node = self.clone();
+            tokio::spawn(async move {
+                let (sender, letters) = mpsc::channel(QUEUE);
+                node.serve(link, &sender, letters).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn serve_dialed(self: Arc<Self>, link: Link, peer: Option<Address>) {
+        let (sender, letters) = mpsc::channel(QUEUE);
+        locked(&self.dialed).push((peer, sender.clone()));
+        for key in self.keys() {
+            let other = self.with(&key, async |channel| Ok(channel.record().params.address(channel.record().role.other()))).await;
+            if other.is_ok_and(|other| peer.is_none_or(|peer| peer == other)) {
+                self.take_stream(&key, &sender).await;
+            }
+        }
+        self.clone().serve(link, &sender, letters).await;
+        locked(&self.dialed).retain(|(_, stream)| !stream.same_channel(&sender));
+    }
+
+    /// Speaks with a peer until the stream ends.
+    async fn serve(self: Arc<Self>, mut link: Link, sender: &Stream, mut letters: mpsc::Receiver<Vec<Envelope>>) {
+        let ended = loop {
+            tokio::select! {
+                messages = tokio::time::timeout(IDLE, link.receive(BURST)) => match messages {
+                    Ok(Ok(messages)) => if let Err(error) = self.take(sender, &messages).await { break error.to_string() },
+                    Ok(Err(error)) => break error.to_string(),
+                    Err(_) => break "silence".to_owned(),
+                },
+                Some(letters) = letters.recv() => if let Err(error) = link.send(&letters).await { break error.to_string() },
+                () = self.stop.cancelled() => return,
+            }
+        };
+        tracing::debug!(reason = ended, "a stream has ended");
+    }
+
+    /// This stream is the channel's from now on: greets, and says again what may be lost.
+    async fn take_stream(&self, key: &B256, stream: &Stream) {
+        let Ok(entry) = self.entry(key) else { return };
+        let same = locked(&entry.stream).as_ref().is_some_and(|known| known.same_channel(stream));
+        if same {
+            return;
+        }
+        *locked(&entry.stream) = Some(stream.clone());
+        let greeted = self
+            .with(key, async |channel| {
+                let message = Message::Ack(channel.record().received);
+                // A full queue is a stream that is as good as gone.
+                let _ = stream.try_send(vec![Envelope { channel: *key, message }]);
+                channel.resume().await
+            })
+            .await;
+        if let Err(error) = greeted {
+            tracing::debug!(channel = %key, %error, "not resumed");
+        }
+    }
+
+    /// Messages of a peer, in order; those of one channel that follow each other are one change.
+    async fn take(&self, stream: &Stream, messages: &[Envelope]) -> Result<(), Error> {
+        for burst in messages.chunk_by(|one, next| one.channel == next.channel) {
+            let key = burst[0].channel;
+            if self.entry(&key).is_err() && !self.proposed(burst).await? {
+                continue;
+            }
+            match self.with(&key, async |channel| channel.handle(burst).await).await {
+                Ok(()) => self.take_stream(&key, stream).await,
+                Err(Error::Refused(refusal)) => {
+                    tracing::debug!(channel = %key, %refusal, "refused");
+                    self.take_stream(&key, stream).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A proposal that we take.
+    async fn proposed(&self, burst: &[Envelope]) -> Result<bool, Error> {
+        let proposal = burst.iter().find_map(|letter| match &letter.message {
+            Message::Propose { place, params } => Some((letter, place, params)),
+            _ => None,
+        });
+        let Some((letter, place, params)) = proposal else { return Ok(false) };
+        if !self.policy.is_some_and(|policy| policy.allows(place, params)) || params.b != self.tools.signer.address() {
+            return Ok(false);
+        }
+        let mut drafts = 0;
+        for key in self.keys() {
+            drafts += usize::from(self.with(&key, async |channel| Ok(matches!(channel.phase(), Phase::Draft))).await?);
+        }
+        if drafts >= MAX_DRAFTS {
+            return Ok(false);
+        }
+        self.insert(Channel::new_channel(self.tools.clone(), NewChannel::FromProposal(letter.clone())).await?);
+        Ok(true)
+    }
+
+    /// Looks at each channel again and again: answers stale closes, finishes, accepts what the policy allows, repeats what is not
+    /// acknowledged.
+    pub async fn guard(self: Arc<Self>, every: Duration) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = self.stop.cancelled() => return,
+            }
+            // Side by side, so that a slow answer about one channel does not make the guard late at another.
+            let mut looks = JoinSet::new();
+            for key in self.keys() {
+                if looks.len() >= LOOKS {
+                    looks.join_next().await;
+                }
+                let node = self.clone();
+                looks.spawn(async move { node.guard_one(&key).await });
+            }
+            looks.join_all().await;
+        }
+    }
+
+    async fn guard_one(&self, key: &B256) {
+        // A channel that is at work looks at the chain by itself.
+        if self.entry(key).is_ok_and(|entry| entry.channel.try_lock().is_err()) {
+            return;
+        }
+        if let Err(error) = self.with(key, async |channel| self.look(channel).await).await {
+            tracing::warn!(channel = %key, %error, "the guard will look again");
+        }
+    }
+
+    async fn look(&self, channel: &mut Channel) -> Result<(), Error> {
+        channel.watch().await?;
+        let about = channel.metadata();
+        let ours = about.role == Party::B && *channel.phase() == Phase::Proposed;
+        if ours && self.policy.is_some_and(|policy| policy.allows(&about.place, &about.params)) {
+            channel.accept().await?;
+        }
+        if channel.record().acknowledged < channel.record().paid {
+            channel.resume().await?;
+        }
+        Ok(())
+    }
+}
