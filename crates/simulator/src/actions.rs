@@ -106,7 +106,8 @@ impl World {
                 let auto = self.rng.chance(700);
                 self.pay(auto, Some(flaw));
             }
-            900..940 => self.command(|_, _| Task::Increment),
+            900..930 => self.command(|_, _| Task::Increment),
+            930..940 => self.lift_a_suspension(),
             965..970 => {
                 let request_id = format!("withdraw-{}", self.actions_done);
                 let amount = u128::from(self.rng.between(1, 3_000_000_000));
@@ -140,6 +141,22 @@ impl World {
         }
         let task = task(self, &link);
         self.order_task(node, link.address, task);
+    }
+
+    /// An operator who is sure of the database does not believe the peer (design 4.10).
+    fn lift_a_suspension(&mut self) {
+        let honest = self.nodes.iter().enumerate().filter(|(_, n)| n.hostile.is_none());
+        let suspended = honest.flat_map(|(n, node)| {
+            let channels = node.store.channels.iter().filter(|(_, rows)| rows.row.suspended && rows.row.status != Status::Closed);
+            channels.map(move |(channel, _)| (n, *channel))
+        });
+        match suspended.collect::<Vec<_>>()[..] {
+            [] => self.command(|_, _| Task::Increment),
+            ref all => {
+                let (node, channel) = all[self.rng.index(all.len())];
+                self.order_task(node, channel, Task::LiftSuspension);
+            }
+        }
     }
 
     /// Inserts a command as the API does.

@@ -227,6 +227,7 @@ pub const REQUIRED_PATHS: &[&str] = &[
     "order: cooperative close",
     "order: withdraw",
     "command: withdraw",
+    "command: lift suspension",
     "order: start an uncooperative close",
     "order: challenge",
     "order: settle",
