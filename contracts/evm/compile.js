@@ -1,7 +1,7 @@
 // node compile.js <package folder> <out folder>: compiles the contracts and the contracts of the tests, writes ABI and bytecode of each and
 // what compiled them. Names of sources are relative to the package folder, so the output is the same wherever it lies.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import solc from "solc";
 
 const [folder, out] = process.argv.slice(2);
@@ -10,8 +10,8 @@ if (!out) {
   process.exit(2);
 }
 
-// The deployed contracts, and those that only the tests deploy.
-const targets = { src: ["Sspc", "SspcCompact"], "test-contracts": null };
+// Where sources lie, and where what they compile to goes.
+const folders = { src: "", "test-contracts": "test-contracts" };
 const settings = {
   viaIR: true,
   optimizer: { enabled: true, runs: 200 },
@@ -21,7 +21,7 @@ const settings = {
 };
 
 const sources = {};
-for (const part of Object.keys(targets)) {
+for (const part of Object.keys(folders)) {
   for (const file of readdirSync(join(folder, part)).filter((name) => name.endsWith(".sol"))) {
     sources[`${part}/${file}`] = { content: readFileSync(join(folder, part, file), "utf8") };
   }
@@ -36,18 +36,14 @@ if (problems.length > 0) {
   process.exit(1);
 }
 
-for (const [part, names] of Object.entries(targets)) {
-  const to = join(out, part === "src" ? "" : part);
+for (const [file, contracts] of Object.entries(compiled.contracts)) {
+  const to = join(out, folders[dirname(file)]);
   mkdirSync(to, { recursive: true });
-  for (const [file, contracts] of Object.entries(compiled.contracts).filter(([file]) => file.startsWith(`${part}/`))) {
-    for (const [name, contract] of Object.entries(contracts)) {
-      const code = contract.evm.bytecode.object;
-      if (names ? !names.includes(name) : code === "") continue;
-      if (!names && !file.endsWith(`/${name}.sol`) && code === "") continue;
-      writeFileSync(join(to, `${name}.abi.json`), JSON.stringify(contract.abi, null, 1) + "\n");
-      writeFileSync(join(to, `${name}.hex`), code + "\n");
-    }
+  for (const [name, contract] of Object.entries(contracts)) {
+    const code = contract.evm.bytecode.object;
+    if (code === "") continue; // abstract
+    writeFileSync(join(to, `${name}.abi.json`), JSON.stringify(contract.abi, null, 1) + "\n");
+    writeFileSync(join(to, `${name}.hex`), code + "\n");
   }
 }
-const { outputSelection: _, ...kept } = { ...settings };
-writeFileSync(join(out, "compiler.json"), JSON.stringify({ compiler: `solc ${solc.version()}`, settings: kept }, null, 1) + "\n");
+writeFileSync(join(out, "compiler.json"), JSON.stringify({ compiler: `solc ${solc.version()}`, settings }, null, 1) + "\n");
