@@ -188,16 +188,6 @@ contract Sspc is Signed, Vault {
         return (uint8(word.phase()), word.deadline(), word.round(), word.balanceA());
     }
 
-    /// @notice The digest a party signs for a state
-    function stateDigest(bytes32 id, uint128 balanceA, uint128 balanceB, uint48 round) external view returns (bytes32) {
-        return _digest(_hashState(id, balanceA, balanceB, round));
-    }
-
-    /// @notice The digest a party signs to close
-    function closeDigest(bytes32 id, uint128 balanceA, uint128 balanceB) external view returns (bytes32) {
-        return _digest(_hashClose(id, balanceA, balanceB));
-    }
-
     /// @notice The id of the channel with these parameters
     function idOf(Params calldata p) public pure returns (bytes32 id) {
         assembly ("memory-safe") {
@@ -256,11 +246,11 @@ contract Sspc is Signed, Vault {
         _requireSigned(_hashState(id, balanceA, _rest(p, balanceA), round), r, vs, signer);
     }
 
-    function _hashState(bytes32 id, uint128 balanceA, uint256 balanceB, uint48 round) private pure returns (bytes32) {
+    function _hashState(bytes32 id, uint128 balanceA, uint256 balanceB, uint48 round) internal pure returns (bytes32) {
         return keccak256(abi.encode(_STATE, id, balanceA, balanceB, round));
     }
 
-    function _hashClose(bytes32 id, uint128 balanceA, uint256 balanceB) private pure returns (bytes32) {
+    function _hashClose(bytes32 id, uint128 balanceA, uint256 balanceB) internal pure returns (bytes32) {
         return keccak256(abi.encode(_CLOSE, id, balanceA, balanceB));
     }
 

@@ -200,16 +200,6 @@ contract SspcCompact is Signed, Vault {
         _pay(token, msg.sender, owed);
     }
 
-    /// @notice The digest a party signs for a state of a live channel
-    function stateDigest(uint64 id, uint128 balanceA, uint48 round) external view returns (bytes32) {
-        return _digest(_hashState(id, channels[id], balanceA, round));
-    }
-
-    /// @notice The digest a party signs to close a live channel
-    function closeDigest(uint64 id, uint128 balanceA) external view returns (bytes32) {
-        return _digest(_hashClose(id, channels[id], balanceA));
-    }
-
     function _open(uint256 terms, uint256 valueA, uint128 valueB) private returns (uint64 id) {
         address b = address(uint160(terms));
         uint32 period = uint32(terms >> 160);
@@ -286,11 +276,11 @@ contract SspcCompact is Signed, Vault {
         _requireSigned(_hashState(id, channel, balanceA, round), r, vs, signer);
     }
 
-    function _hashState(uint64 id, Channel memory channel, uint128 balanceA, uint48 round) private pure returns (bytes32) {
+    function _hashState(uint64 id, Channel memory channel, uint128 balanceA, uint48 round) internal pure returns (bytes32) {
         return keccak256(abi.encode(_STATE, id, channel.a, channel.b, balanceA, _rest(channel, balanceA), round));
     }
 
-    function _hashClose(uint64 id, Channel memory channel, uint128 balanceA) private pure returns (bytes32) {
+    function _hashClose(uint64 id, Channel memory channel, uint128 balanceA) internal pure returns (bytes32) {
         return keccak256(abi.encode(_CLOSE, id, channel.a, channel.b, balanceA, _rest(channel, balanceA)));
     }
 

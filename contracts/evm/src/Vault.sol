@@ -3,12 +3,6 @@ pragma solidity 0.8.37;
 
 import {NotEnoughGas, NotPaid, TokenRefused, WrongAmount} from "./Errors.sol";
 
-interface IERC20 {
-    function balanceOf(address owner) external view returns (uint256);
-    function transfer(address to, uint256 amount) external returns (bool);
-    function transferFrom(address from, address to, uint256 amount) external returns (bool);
-}
-
 /// @title Money in and out: the native coin and ERC-20 tokens
 /// @dev Callers finish their own writes before they call in here, and read no state afterwards: what is called may call back.
 abstract contract Vault {
@@ -21,6 +15,11 @@ abstract contract Vault {
     address internal constant _NATIVE = address(0);
     /// What a payout may spend. Enough for contract accounts and unusual tokens; too little to make an exit expensive for the other party.
     uint256 private constant _PAYOUT_GAS = 200_000;
+    // Selectors of ERC-20.
+    uint256 private constant _TRANSFER = 0xa9059cbb;
+    uint256 private constant _TRANSFER_FROM = 0x23b872dd;
+    uint256 private constant _BALANCE_OF = 0x70a08231;
+
     /// With this much left before a payout the callee certainly had `_PAYOUT_GAS` (63/64 of what remains after the call's own price).
     uint256 private constant _ENOUGH_GAS = 250_000;
 
@@ -50,9 +49,7 @@ abstract contract Vault {
         if (_depositing) revert TokenRefused();
         _depositing = true;
         uint256 before = _held(token);
-        if (!_callToken(token, abi.encodeCall(IERC20.transferFrom, (msg.sender, address(this), amount)), gasleft())) {
-            revert TokenRefused();
-        }
+        if (!_pull(token, amount)) revert TokenRefused();
         unchecked {
             // A token that keeps a fee delivers less; the contract would owe more than it holds.
             if (_held(token) - before != amount) revert TokenRefused();
@@ -72,29 +69,59 @@ abstract contract Vault {
     }
 
     function _send(address token, address to, uint256 amount, uint256 gasLimit) private returns (bool sent) {
-        if (token != _NATIVE) return _callToken(token, abi.encodeCall(IERC20.transfer, (to, amount)), gasLimit);
+        if (token != _NATIVE) return _push(token, to, amount, gasLimit);
         assembly ("memory-safe") {
             // Nothing is copied of what the recipient returns, however long it is.
             sent := call(gasLimit, to, amount, 0, 0, 0, 0)
         }
     }
 
-    /// Calls a token that returns true, or nothing at all as some do. An account without code does neither.
-    function _callToken(address token, bytes memory data, uint256 gasLimit) private returns (bool done) {
+    /// `transfer(to, amount)`.
+    function _push(address token, address to, uint256 amount, uint256 gasLimit) private returns (bool) {
+        (bool called, uint256 answer) = (false, 0);
         assembly ("memory-safe") {
-            mstore(0, 0)
-            done := call(gasLimit, token, 0, add(data, 32), mload(data), 0, 32)
+            let free := mload(0x40)
+            mstore(free, shl(224, _TRANSFER))
+            mstore(add(free, 4), to)
+            mstore(add(free, 36), amount)
+            called := call(gasLimit, token, 0, free, 68, 0, 32)
+            answer := mload(0)
+        }
+        return called && _saidYes(token, answer);
+    }
+
+    /// `transferFrom(msg.sender, address(this), amount)`.
+    function _pull(address token, uint256 amount) private returns (bool) {
+        (bool called, uint256 answer) = (false, 0);
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, shl(224, _TRANSFER_FROM))
+            mstore(add(free, 4), caller())
+            mstore(add(free, 36), address())
+            mstore(add(free, 68), amount)
+            called := call(gas(), token, 0, free, 100, 0, 32)
+            answer := mload(0)
+        }
+        return called && _saidYes(token, answer);
+    }
+
+    /// What the last call says: a token answers true, or nothing at all as some do. An account without code says nothing either, and
+    /// is no token.
+    function _saidYes(address token, uint256 answer) private view returns (bool yes) {
+        assembly ("memory-safe") {
             switch returndatasize()
-            case 0 { done := and(done, iszero(iszero(extcodesize(token)))) }
-            default { done := and(done, eq(mload(0), 1)) }
+            case 0 { yes := iszero(iszero(extcodesize(token))) }
+            default { yes := and(gt(returndatasize(), 31), eq(answer, 1)) }
         }
     }
 
+    /// `balanceOf(address(this))`.
     function _held(address token) private view returns (uint256 amount) {
-        bytes memory data = abi.encodeCall(IERC20.balanceOf, (address(this)));
         bool answered;
         assembly ("memory-safe") {
-            answered := staticcall(gas(), token, add(data, 32), mload(data), 0, 32)
+            mstore(0, shl(224, _BALANCE_OF))
+            mstore(4, address())
+            answered := staticcall(gas(), token, 0, 36, 0, 32)
             answered := and(answered, gt(returndatasize(), 31))
             amount := mload(0)
         }

@@ -55,6 +55,8 @@ pub struct Channel {
     pub contract: Address,
     pub chain_id: u64,
     pub params: sspc::Params,
+    /// Who signs for a.
+    pub payer: Party,
     /// The token's index and the channel's number, in the compact contract.
     pub token_index: u32,
     pub number: u64,
@@ -77,12 +79,11 @@ impl Channel {
             period: DAY,
             salt: 0x5eed,
         };
-        Self { kind, contract, chain_id, params, token_index: 0, number: 1 }
+        Self { kind, contract, chain_id, params, payer: Party::a(), token_index: 0, number: 1 }
     }
 
     /// The same in a token; registers it where it must be, mints and approves.
     pub fn in_token(mut self, world: &mut World, token: Address) -> Self {
-        use crate::contracts::OddToken::{approveCall, mintCall};
         self.params.token = token;
         if self.kind == Kind::Compact {
             let indexed = world.view(self.contract, &SspcCompact::tokenIndexCall { token });
@@ -91,10 +92,27 @@ impl Channel {
             }
             self.token_index = world.view(self.contract, &SspcCompact::tokenIndexCall { token });
         }
-        for party in [self.params.a, self.params.b] {
-            world.call(party, token, &mintCall { to: party, amount: U256::from(WEALTH) }).unwrap();
-            world.call(party, token, &approveCall { spender: self.contract, amount: U256::MAX }).unwrap();
+        self.endow(world, self.params.a);
+        self.endow(world, self.params.b);
+        self
+    }
+
+    /// Mints and approves tokens, where the channel is in a token.
+    fn endow(&self, world: &mut World, owner: Address) {
+        use crate::contracts::OddToken::{approveCall, mintCall};
+        let token = self.params.token;
+        if token != NATIVE {
+            world.call(owner, token, &mintCall { to: owner, amount: U256::from(WEALTH) }).unwrap();
+            world.call(owner, token, &approveCall { spender: self.contract, amount: U256::MAX }).unwrap();
         }
+    }
+
+    /// The same with another payer.
+    pub fn paid_by(mut self, world: &mut World, payer: Party) -> Self {
+        world.fund(payer.address, WEALTH);
+        self.params.a = payer.address;
+        self.payer = payer;
+        self.endow(world, self.params.a);
         self
     }
 
@@ -239,7 +257,7 @@ impl Channel {
 
     /// Opens, and accepts where b deposits something.
     pub fn opened(self, world: &mut World) -> Self {
-        self.send(world, &Party::a(), Call::Open).unwrap();
+        self.send(world, &self.payer, Call::Open).unwrap();
         if self.params.valueB != 0 {
             self.send(world, &Party::b(), Call::Accept).unwrap();
         }
@@ -266,14 +284,14 @@ impl Channel {
         let data = match first.kind {
             Kind::OneWord => {
                 let item = |(channel, balance_a): &(Self, u128)| {
-                    let by = channel.close(&Party::a(), *balance_a);
+                    let by = channel.close(&channel.payer, *balance_a);
                     sspc::Item { params: channel.params.clone(), balanceA: *balance_a, r: by.r, vs: by.vs }
                 };
                 Sspc::closeManyCall { items: items.iter().map(item).collect() }.abi_encode()
             }
             Kind::Compact => {
                 let item = |(channel, balance_a): &(Self, u128)| {
-                    let by = channel.close(&Party::a(), *balance_a);
+                    let by = channel.close(&channel.payer, *balance_a);
                     compact::Item { close: compact::pack_close(channel.number, *balance_a), r: by.r, vs: by.vs }
                 };
                 SspcCompact::closeManyCall { items: items.iter().map(item).collect() }.abi_encode()

@@ -122,8 +122,9 @@ fn close_ten(kind: Kind, token: bool) -> u64 {
     let (values, last) = if token { ([TOKEN_VALUES[0], 0], TOKEN_LAST) } else { ([VALUES[0], 0], LAST) };
     let (mut world, mut channel) = open(kind, values, token);
     let mut items = Vec::new();
-    for _ in 0..10 {
-        channel = channel.next().opened(&mut world);
+    for payer in 0..10 {
+        // Ten payers: each costs the contract a look at another account.
+        channel = channel.next().paid_by(&mut world, Party::named(&format!("payer {payer}"))).opened(&mut world);
         items.push((channel.clone(), last));
     }
     Channel::close_many(&mut world, &Party::b(), &items).unwrap().gas
