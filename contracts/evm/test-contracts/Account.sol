@@ -8,7 +8,8 @@ contract Account {
         Refuses,
         BurnsGas,
         ReturnsMuch,
-        CallsBack
+        CallsBack,
+        WantsGas
     }
 
     Habit private _habit;
@@ -53,6 +54,7 @@ contract Account {
                 revert(0, 20000)
             }
         }
+        if (_habit == Habit.WantsGas) require(gasleft() > 150_000, "more");
         if (_habit == Habit.CallsBack) {
             // Once: what it called may pay it again.
             _habit = Habit.Accepts;

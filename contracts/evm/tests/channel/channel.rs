@@ -264,6 +264,12 @@ impl Channel {
         self
     }
 
+    /// Opens `first`, then this one: the contract holds more than one channel's money.
+    pub fn opened_after(self, world: &mut World, first: &Self) -> Self {
+        first.clone().opened(world);
+        self.opened(world)
+    }
+
     /// A unilateral close by `by` with a state that `signer` signed; round 0 is not signed.
     pub fn challenge(&self, world: &mut World, by: &Party, signer: &Party, balance_a: u128, round: u64) -> Outcome {
         let signature = if round == 0 { CompactSignature::default() } else { self.state(signer, balance_a, round) };
@@ -321,15 +327,9 @@ impl Channel {
         world.view(self.params.token, &crate::contracts::OddToken::balanceOfCall { owner: account }).to()
     }
 
-    /// What a and b gained since `before`, and what the contract still holds.
+    /// What a and b gained since they had `before`.
     pub fn gained(&self, world: &mut World, before: [u128; 2]) -> [i128; 2] {
-        [self.params.a, self.params.b]
-            .map(|party| self.holds(world, party) as i128)
-            .into_iter()
-            .zip(before)
-            .map(|(now, then)| now - then as i128)
-            .collect::<Vec<_>>()
-            .try_into()
-            .expect("two")
+        let mut change = |party, before| self.holds(world, party) as i128 - before as i128;
+        [change(self.params.a, before[0]), change(self.params.b, before[1])]
     }
 }
