@@ -284,26 +284,34 @@ impl Channel {
         self.send(world, by, Call::CooperativeClose { balance_a, by: self.close(signer, balance_a) })
     }
 
-    /// A close by many; `items` are channels and what a gets in each.
-    pub fn close_many(world: &mut World, from: &Party, items: &[(Self, u128)]) -> Outcome {
-        let first = &items[0].0;
+    /// A close by many: channels, what a gets in each, and a's signature.
+    pub fn close_many(world: &mut World, from: &Party, items: &[(&Self, u128, CompactSignature)]) -> Outcome {
+        let first = items[0].0;
         let data = match first.kind {
             Kind::OneWord => {
-                let item = |(channel, balance_a): &(Self, u128)| {
-                    let by = channel.close(&channel.payer, *balance_a);
-                    sspc::Item { params: channel.params.clone(), balanceA: *balance_a, r: by.r, vs: by.vs }
+                let item = |(channel, balance_a, by): &(&Self, u128, CompactSignature)| sspc::Item {
+                    params: channel.params.clone(),
+                    balanceA: *balance_a,
+                    r: by.r,
+                    vs: by.vs,
                 };
                 Sspc::closeManyCall { items: items.iter().map(item).collect() }.abi_encode()
             }
             Kind::Compact => {
-                let item = |(channel, balance_a): &(Self, u128)| {
-                    let by = channel.close(&channel.payer, *balance_a);
-                    compact::Item { close: compact::pack_close(channel.number, *balance_a), r: by.r, vs: by.vs }
+                let item = |(channel, balance_a, by): &(&Self, u128, CompactSignature)| compact::Item {
+                    close: compact::pack_close(channel.number, *balance_a),
+                    r: by.r,
+                    vs: by.vs,
                 };
                 SspcCompact::closeManyCall { items: items.iter().map(item).collect() }.abi_encode()
             }
         };
         world.send(from.address, first.contract, 0, data)
+    }
+
+    /// An item of `close_many`, signed by a.
+    pub fn item(&self, balance_a: u128) -> (&Self, u128, CompactSignature) {
+        (self, balance_a, self.close(&self.payer, balance_a))
     }
 
     /// The phase on record, by its number.

@@ -121,12 +121,13 @@ fn exits(kind: Kind, token: bool) -> [u64; 3] {
 fn close_ten(kind: Kind, token: bool) -> u64 {
     let (values, last) = if token { ([TOKEN_VALUES[0], 0], TOKEN_LAST) } else { ([VALUES[0], 0], LAST) };
     let (mut world, mut channel) = open(kind, values, token);
-    let mut items = Vec::new();
+    let mut channels = Vec::new();
     for payer in 0..10 {
         // Ten payers: each costs the contract a look at another account.
         channel = channel.next().paid_by(&mut world, Party::named(&format!("payer {payer}"))).opened(&mut world);
-        items.push((channel.clone(), last));
+        channels.push(channel.clone());
     }
+    let items: Vec<_> = channels.iter().map(|channel| channel.item(last)).collect();
     Channel::close_many(&mut world, &Party::b(), &items).unwrap().gas
 }
 

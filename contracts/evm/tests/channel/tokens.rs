@@ -257,7 +257,7 @@ fn a_hook_cannot_spoil_the_batch_of_the_payee() {
         become_(&mut world, first.params.token, 0);
         let second = first.next().opened(&mut world);
         become_(&mut world, first.params.token, CALLS_RECIPIENT);
-        Channel::close_many(&mut world, &Party::b(), &[(first.clone(), LAST), (second, LAST)]).unwrap();
+        Channel::close_many(&mut world, &Party::b(), &[first.item(LAST), second.item(LAST)]).unwrap();
         assert_eq!(tries(&mut world), (1, 0), "the second channel was closed before anybody was called");
         assert_eq!(first.gained(&mut world, had), [-1_000_000 + 1_400_000, -800_000 + 2_200_000]);
     }
