@@ -1,6 +1,7 @@
 //! A chain of one EVM, its accounts and parties with keys.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 
 use alloy_primitives::{Address, B256, Bytes, Log, U256, hex, keccak256};
 use alloy_sol_types::{SolCall, SolError, SolEvent};
@@ -9,10 +10,11 @@ use k256::ecdsa::SigningKey;
 use revm::context::result::{ExecutionResult, Output};
 use revm::context::{BlockEnv, CfgEnv, Journal, TxEnv};
 use revm::database::InMemoryDB;
+use revm::precompile::{Crypto, DefaultCrypto, PrecompileHalt};
 use revm::primitives::TxKind;
 use revm::primitives::hardfork::SpecId;
 use revm::state::{AccountInfo, Bytecode};
-use revm::{Context, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainnetEvm};
+use revm::{Context, Database, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainnetEvm};
 
 pub const ETHER: u128 = 1_000_000_000_000_000_000;
 /// What every account has at first.
@@ -21,6 +23,9 @@ pub const WEALTH: u128 = 1_000_000 * ETHER;
 const GENESIS: u64 = 1_800_000_000;
 /// The most one transaction may take under the Osaka rules.
 const GAS_LIMIT: u64 = 16_000_000;
+
+/// Deploys, and asks views.
+const DEPLOYER: Address = Address::repeat_byte(0xde);
 
 type Db = InMemoryDB;
 
@@ -83,7 +88,9 @@ impl World {
         world
     }
 
+    /// An EVM that remembers the signatures it recovered: the random sequences bring the same ones again and again.
     fn machine(db: Db) -> MainnetEvm<Context<BlockEnv, TxEnv, CfgEnv, Db, Journal<Db>>> {
+        revm::install_crypto(Recoveries::default());
         let mut context = Context::<BlockEnv, TxEnv, CfgEnv, Db, Journal<Db>>::new(db, SpecId::OSAKA);
         context.cfg.disable_nonce_check = true;
         context.cfg.tx_chain_id_check = false;
@@ -137,9 +144,12 @@ impl World {
         self.db().load_account(account).expect("in memory").info.balance.to()
     }
 
+    pub fn storage(&mut self, account: Address, slot: U256) -> U256 {
+        self.db().storage(account, slot).expect("in memory")
+    }
+
     pub fn deploy(&mut self, code: Vec<u8>) -> (Address, u64) {
-        let deployer = Party::deployer().address;
-        let result = self.transact(deployer, TxKind::Create, 0, code, GAS_LIMIT);
+        let result = self.transact(DEPLOYER, TxKind::Create, 0, code, GAS_LIMIT);
         match result {
             ExecutionResult::Success { gas, output: Output::Create(_, Some(address)), .. } => (address, gas.tx_gas_used()),
             other => panic!("the contract was not created: {other:?}"),
@@ -171,7 +181,7 @@ impl World {
 
     /// The answer of a view.
     pub fn view<C: SolCall>(&mut self, to: Address, call: &C) -> C::Return {
-        let tx = Self::tx(Party::deployer().address, TxKind::Call(to), 0, call.abi_encode(), GAS_LIMIT);
+        let tx = Self::tx(DEPLOYER, TxKind::Call(to), 0, call.abi_encode(), GAS_LIMIT);
         let result = self.evm.transact(tx).expect("a valid transaction").result;
         let output = result.output().unwrap_or_else(|| panic!("no answer: {result:?}"));
         C::abi_decode_returns(output).expect("an answer of the right type")
@@ -184,6 +194,21 @@ impl World {
 
     fn tx(from: Address, kind: TxKind, value: u128, data: Vec<u8>, gas_limit: u64) -> TxEnv {
         TxEnv { caller: from, kind, value: U256::from(value), data: data.into(), gas_limit, gas_price: 0, ..TxEnv::default() }
+    }
+}
+
+/// A signature as the EVM recovers it: r and s, parity, digest.
+type Recovery = ([u8; 64], u8, [u8; 32]);
+
+/// What was recovered, by signature and digest.
+#[derive(Debug, Default)]
+struct Recoveries(Mutex<HashMap<Recovery, Option<[u8; 32]>>>);
+
+impl Crypto for Recoveries {
+    fn secp256k1_ecrecover(&self, sig: &[u8; 64], recid: u8, msg: &[u8; 32]) -> Result<[u8; 32], PrecompileHalt> {
+        let mut known = self.0.lock().expect("no panic inside");
+        let recover = || DefaultCrypto.secp256k1_ecrecover(sig, recid, msg).ok();
+        known.entry((*sig, recid, *msg)).or_insert_with(recover).ok_or(PrecompileHalt::Secp256k1RecoverFailed)
     }
 }
 
@@ -215,12 +240,8 @@ impl Party {
         Self::named("c")
     }
 
-    fn deployer() -> Self {
-        Self::named("deployer")
-    }
-
-    fn all() -> [Self; 4] {
-        [Self::a(), Self::b(), Self::c(), Self::deployer()]
+    fn all() -> [Self; 3] {
+        [Self::a(), Self::b(), Self::c()]
     }
 
     pub fn sign(&self, digest: B256) -> CompactSignature {
@@ -232,16 +253,6 @@ impl Party {
     pub fn sign_words(&self, digest: B256) -> (B256, B256, u8) {
         let (signature, recovery) = self.key.sign_prehash_recoverable(digest.as_slice()).expect("32 bytes");
         (B256::from_slice(&signature.r().to_bytes()), B256::from_slice(&signature.s().to_bytes()), recovery.is_y_odd().into())
-    }
-}
-
-/// Signatures by signer and digest: where the same are needed thousands of times.
-#[derive(Default)]
-pub struct SignatureCache(HashMap<(Address, B256), CompactSignature>);
-
-impl SignatureCache {
-    pub fn sign(&mut self, party: &Party, digest: B256) -> CompactSignature {
-        *self.0.entry((party.address, digest)).or_insert_with(|| party.sign(digest))
     }
 }
 
