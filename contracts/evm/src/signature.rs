@@ -74,6 +74,14 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_and_its_twin_are_the_same_two_words() {
+        let order = HIGHEST_S * U256::from(2) + U256::from(1);
+        let signature = Signature::new(U256::from(7), U256::from(11), false);
+        let twin = Signature::new(signature.r(), order - signature.s(), true);
+        assert_eq!(CompactSignature::from(twin), CompactSignature::from(signature));
+    }
+
+    #[test]
     fn the_twin_of_a_signature_is_not_expanded() {
         let above = HIGHEST_S + U256::from(1);
         assert_eq!(CompactSignature { r: B256::with_last_byte(1), vs: B256::from(above) }.expand(), None);

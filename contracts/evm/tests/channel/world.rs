@@ -39,7 +39,6 @@ pub struct World {
 pub struct Done {
     pub gas: u64,
     pub logs: Vec<Log>,
-    pub output: Bytes,
 }
 
 impl Done {
@@ -54,7 +53,7 @@ impl Done {
 pub enum Refused {
     Reverted(Bytes),
     /// It ran out of gas, for one.
-    Halted(#[expect(dead_code, reason = "for the message of a failing test")] String),
+    Halted(#[expect(dead_code, reason = "read by the message of a failing test")] String),
 }
 
 impl Refused {
@@ -167,9 +166,7 @@ impl World {
 
     pub fn send_with_gas(&mut self, from: Address, to: Address, value: u128, data: Vec<u8>, gas_limit: u64) -> Outcome {
         match self.transact(from, TxKind::Call(to), value, data, gas_limit) {
-            ExecutionResult::Success { gas, logs, output, .. } => {
-                Ok(Done { gas: gas.tx_gas_used(), logs, output: output.into_data() })
-            }
+            ExecutionResult::Success { gas, logs, .. } => Ok(Done { gas: gas.tx_gas_used(), logs }),
             ExecutionResult::Revert { output, .. } => Err(Refused::Reverted(output)),
             ExecutionResult::Halt { reason, .. } => Err(Refused::Halted(format!("{reason:?}"))),
         }
