@@ -4,6 +4,7 @@ mod attacks;
 mod channel;
 mod contracts;
 mod digests;
+mod documents;
 mod fuzz;
 mod gas;
 mod old_rules;
