@@ -46,7 +46,8 @@ impl Node {
         fs::create_dir_all(&folder)?;
         let key = make_keys(&folder, |key| (plan.suits)(name, key))?;
         let database = cluster.create_database(name).await?;
-        let files = Files { name, key, folder: &folder, database: &database.url, global_config, engine: (plan.engine)(name) };
+        let files =
+            Files { name, key, folder: &folder, database: &database.local_url, global_config, engine: (plan.engine)(name) };
         let ports = || -> anyhow::Result<SocketAddr> { Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?))) };
         let (gateway_at, indexer_at, planner_at) = (ports()?, ports()?, ports()?);
         let launch = |service: &str, id: &str, config: String, address: SocketAddr| {

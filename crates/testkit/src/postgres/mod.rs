@@ -63,6 +63,8 @@ pub struct Database {
     pub name: String,
     /// `postgres://role:password@127.0.0.1:port/name`.
     pub url: String,
+    /// The same through the server's socket, which costs less; as `url` where the folder's name is too long for one.
+    pub local_url: String,
 }
 
 impl Cluster {
@@ -137,7 +139,11 @@ impl Cluster {
             client.batch_execute(&format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC")).await?;
         }
         let url = self.url(name, &password, name);
-        Ok(Database { name: name.into(), url })
+        let local_url = match self.sockets() {
+            None => url.clone(),
+            Some(folder) => format!("postgres://{name}:{password}@{}:{}/{name}", url_host(folder), self.port),
+        };
+        Ok(Database { name: name.into(), url, local_url })
     }
 
     /// Address for the superuser, for tests that look at the server itself.
@@ -238,13 +244,17 @@ impl Cluster {
         let log = File::create(self.log()).context("cannot write the server's log")?;
         let mut command: Command = self.user.command(&self.binaries.postgres());
         command.arg("-D").arg(self.data()).arg("-p").arg(self.port.to_string());
-        let sockets = if self.folder.as_os_str().len() <= MAX_SOCKET_FOLDER { self.folder.as_path() } else { Path::new("") };
-        command.arg("-k").arg(sockets);
+        command.arg("-k").arg(self.sockets().unwrap_or(Path::new("")));
         SETTINGS.iter().for_each(|setting| {
             command.args(["-c", setting]);
         });
         command.current_dir(&self.folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Process::spawn("postgres", &mut command)
+    }
+
+    /// Where the server's socket is, if it has one.
+    fn sockets(&self) -> Option<&Path> {
+        (self.folder.as_os_str().len() <= MAX_SOCKET_FOLDER).then_some(self.folder.as_path())
     }
 
     fn log(&self) -> PathBuf {
@@ -256,6 +266,11 @@ impl Cluster {
         let lines: Vec<_> = text.lines().rev().take(5).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A folder where a URL has its host.
+fn url_host(folder: &Path) -> String {
+    folder.as_os_str().as_encoded_bytes().iter().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 impl Drop for Cluster {
