@@ -193,7 +193,7 @@ pub enum Write {
         /// The outcome.
         outcome: Outcome,
     },
-    /// A state that the peer signed and we stored.
+    /// A state that the peer signed and we stored, once per body. Its newest signature is in the channel's row while it is the newest state.
     PeerState(SignedState),
     /// A leg's row as it now is.
     Leg(Box<Leg>),

@@ -34,19 +34,17 @@ CREATE TABLE engine.member (
     lease_until timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 
+-- `batch` is the number of the last batch that was applied under this epoch: it makes a repeated batch harmless.
 CREATE TABLE engine.shard (
     shard smallint PRIMARY KEY CHECK (shard BETWEEN 0 AND 255),
     owner text,
-    epoch bigint NOT NULL DEFAULT 0
-) WITH (fillfactor = 50);
+    epoch bigint NOT NULL DEFAULT 0,
+    batch bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 INSERT INTO engine.shard (shard) SELECT generate_series(0, 255);
 
--- One row per committer: the number of its last applied batch. Makes a repeated batch harmless.
-CREATE TABLE engine.committer (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    batch bigint NOT NULL DEFAULT 0,
-    at timestamptz NOT NULL DEFAULT now()
-) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+-- Each committer's batches are numbered from 2^32 times the next value on: no two ever have the same number.
+CREATE SEQUENCE engine.committer AS integer;
 
 -- ---- channels
 
@@ -106,6 +104,7 @@ CREATE TABLE engine.conditional (
 CREATE UNIQUE INDEX conditional_live ON engine.conditional (channel, side, index) WHERE until IS NULL;
 
 -- Attempt 0 is the action, 1 the settling increment: no third body fits (design 4.1). Outcome: null open, 1 refused once, 2 agreed, 3 void.
+-- A body that is alone at its seqno is agreed when the channel's row says so of the seqno: most are, and that is not written once more here.
 -- Change: 0 none, 1 insert of the condition, 2 removal of the key.
 CREATE TABLE engine.signed_body (
     channel engine.bytes32 NOT NULL,
@@ -124,7 +123,7 @@ CREATE TABLE engine.signed_body (
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX signed_body_agreed ON engine.signed_body (channel, seqno) WHERE outcome = 2;
 
--- Every state of the peer that we stored, with its newest signature.
+-- Every state of the peer that we stored, with the signature that it came with. The newest signature over the newest is in the channel's row.
 CREATE TABLE engine.peer_state (
     channel engine.bytes32 NOT NULL,
     seqno bigint NOT NULL,

@@ -79,29 +79,34 @@ CREATE TYPE engine.set_leg AS (
     released numeric, told boolean
 );
 CREATE TYPE engine.done_task AS (id text, shard smallint);
+CREATE TYPE engine.new_request AS (request_id text, content_hash bytea);
 CREATE TYPE engine.set_result AS (request_id text, state smallint, amount numeric, reason text);
 
 -- Applies one batch whole, or nothing of it.
 -- Returned without applying anything: `lost`, the places (from 1) in p_shard of shards that are not owned under these epochs; `used`, the
--- virtual keys that exist already.
+-- virtual keys that exist already; `known`, the commands that do.
 -- Raised, which undoes everything: CWS01 a stale version, CWS02 something would go down, CWS03 a task that is gone, CWS04 a batch that a later
 -- one has overtaken, CWS05 a row that should be there is not.
--- A batch number that was applied already returns at once: repeating a batch whose answer got lost is safe.
+-- A batch number that was applied already returns at once: repeating a batch whose answer got lost is safe. Each shard keeps its last one;
+-- under one epoch its batches come one after the other, with rising numbers.
 -- Row by row, because a batch has a row or two of each table most of the time: joins with unnest() cost twice as much then.
 -- Plans are made once, often while the tables are empty: `shard + 0` and `coalesce(until, 0)` keep the planner from every index but the key's.
 CREATE FUNCTION engine.commit(
-    p_committer bigint, p_batch bigint, p_shard smallint[], p_epoch bigint[], p_key bytea[],
+    p_batch bigint, p_shard smallint[], p_epoch bigint[], p_key bytea[], p_request engine.new_request[],
     p_new_channel engine.new_channel[], p_seen engine.seen_channel[], p_channel engine.set_channel[],
     p_remove engine.remove_condition[], p_add engine.add_condition[],
     p_body engine.new_body[], p_outcome engine.set_outcome[], p_peer_state engine.new_peer_state[],
     p_leg engine.set_leg[], p_task engine.new_task[], p_done engine.done_task[],
     p_order chain.new_order[], p_result engine.set_result[],
-    OUT lost bigint[], OUT used bytea[]
+    OUT lost bigint[], OUT used bytea[], OUT known text[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     v_batch bigint;
     v_version bigint;
     v_key bytea;
+    v_keys bytea[];
+    v_requests text[];
+    q engine.new_request;
     v_new engine.new_channel;
     v_seen engine.seen_channel;
     n engine.set_channel;
@@ -114,35 +119,46 @@ DECLARE
     d engine.done_task;
     t engine.set_result;
 BEGIN
-    UPDATE engine.committer c SET batch = p_batch, at = now() WHERE c.id = p_committer AND c.batch < p_batch;
-    IF NOT FOUND THEN
-        SELECT c.batch INTO v_batch FROM engine.committer c WHERE c.id = p_committer;
-        IF v_batch = p_batch THEN
-            RETURN;
-        END IF;
-        RAISE EXCEPTION 'batch % overtaken by %', p_batch, v_batch USING ERRCODE = 'CWS04';
-    END IF;
-
     -- A takeover waits for this lock, and this waits for a takeover (design 4.3).
     FOR i IN 1 .. cardinality(p_shard) LOOP
-        PERFORM FROM engine.shard h WHERE h.shard = p_shard[i] AND h.epoch = p_epoch[i] FOR SHARE;
+        UPDATE engine.shard h SET batch = p_batch WHERE h.shard = p_shard[i] AND h.epoch = p_epoch[i] AND h.batch < p_batch;
         IF NOT FOUND THEN
-            lost := lost || i::bigint;
+            SELECT h.batch INTO v_batch FROM engine.shard h WHERE h.shard = p_shard[i] AND h.epoch = p_epoch[i];
+            IF NOT FOUND THEN
+                lost := lost || i::bigint;
+            ELSIF v_batch = p_batch THEN
+                lost := NULL;
+                RETURN;
+            ELSE
+                RAISE EXCEPTION 'batch % overtaken by %', p_batch, v_batch USING ERRCODE = 'CWS04';
+            END IF;
         END IF;
     END LOOP;
     FOREACH v_key IN ARRAY p_key LOOP
-        PERFORM FROM engine.virtual_key k WHERE k.key = v_key;
+        INSERT INTO engine.virtual_key VALUES (v_key) ON CONFLICT (key) DO NOTHING;
         IF FOUND THEN
+            v_keys := v_keys || v_key;
+        ELSE
             used := used || v_key;
         END IF;
     END LOOP;
-    IF lost IS NOT NULL OR used IS NOT NULL THEN
-        UPDATE engine.committer c SET batch = p_batch - 1 WHERE c.id = p_committer;
+    FOREACH q IN ARRAY p_request LOOP
+        INSERT INTO engine.request (request_id, content_hash) VALUES (q.request_id, q.content_hash)
+        ON CONFLICT (request_id) DO NOTHING;
+        IF FOUND THEN
+            v_requests := v_requests || q.request_id;
+        ELSE
+            known := known || q.request_id;
+        END IF;
+    END LOOP;
+    IF lost IS NOT NULL OR used IS NOT NULL OR known IS NOT NULL THEN
+        FOR i IN 1 .. cardinality(p_shard) LOOP
+            UPDATE engine.shard h SET batch = p_batch - 1 WHERE h.shard = p_shard[i] AND h.epoch = p_epoch[i] AND h.batch = p_batch;
+        END LOOP;
+        DELETE FROM engine.virtual_key k WHERE k.key = ANY (v_keys);
+        DELETE FROM engine.request c WHERE c.request_id = ANY (v_requests);
         RETURN;
     END IF;
-    FOREACH v_key IN ARRAY p_key LOOP
-        INSERT INTO engine.virtual_key VALUES (v_key);
-    END LOOP;
 
     FOREACH v_new IN ARRAY p_new_channel LOOP
         INSERT INTO engine.channel (address, shard, peer, config, code_hash, is_left, safe_close)
@@ -223,8 +239,10 @@ BEGIN
             l.state < 4 OR l.released > 0 OR NOT l.told)
         ON CONFLICT (key, direction, channel) DO UPDATE SET state = excluded.state, resolved = excluded.resolved,
             resolution = excluded.resolution, other_channel = excluded.other_channel, request_id = excluded.request_id,
-            sealed = excluded.sealed, action = excluded.action, released = excluded.released, told = excluded.told,
-            live = excluded.live, changed = now()
+            -- These only ever go: the old value stays where it is stored, apart from the row.
+            sealed = CASE WHEN excluded.sealed IS NULL THEN NULL ELSE g.sealed END,
+            action = CASE WHEN excluded.action IS NULL THEN NULL ELSE g.action END,
+            released = excluded.released, told = excluded.told, live = excluded.live, changed = now()
         -- what is final stays: a used key that is tried again leaves the old leg as it is
         WHERE g.state < 4 OR g.state = excluded.state;
     END LOOP;
@@ -276,6 +294,6 @@ BEGIN
         WHERE s.owner IS NULL OR s.owner NOT IN (SELECT engine.live_members())
         ORDER BY s.shard LIMIT room FOR UPDATE
     )
-    UPDATE engine.shard s SET owner = p_engine, epoch = s.epoch + 1 FROM free WHERE s.shard = free.shard
+    UPDATE engine.shard s SET owner = p_engine, epoch = s.epoch + 1, batch = 0 FROM free WHERE s.shard = free.shard
     RETURNING s.shard, s.epoch;
 END $$;

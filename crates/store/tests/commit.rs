@@ -221,8 +221,14 @@ async fn two_agreed_bodies_and_a_third_body_cannot_be() {
     let resolved = vec![outcome(Attempt::Increment, Outcome::Agreed), outcome(Attempt::Action, Outcome::Void)];
     assert_eq!(committer.commit(channel.change(resolved)).await.unwrap(), Verdict::Applied);
     // What is void stays void.
-    let verdict = committer.commit(channel.change(vec![outcome(Attempt::Action, Outcome::Agreed)])).await.unwrap();
+    let refused = vec![outcome(Attempt::Action, Outcome::Refused)];
+    let verdict = committer.commit(channel.clone().change(refused)).await.unwrap();
     assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+    channel.row.our = body(1, 0);
+    assert_eq!(
+        committer.commit(channel.change(vec![outcome(Attempt::Action, Outcome::Agreed)])).await.unwrap(),
+        Verdict::Applied
+    );
     let bodies = engine::signed(&node.pool.get().await.unwrap(), &channel.row.address, 0).await.unwrap();
     assert_eq!(bodies.iter().map(|b| b.outcome).collect::<Vec<_>>(), [Some(Outcome::Void), Some(Outcome::Agreed)]);
 }
@@ -268,6 +274,104 @@ async fn a_task_is_queued_once_and_applied_once() {
     // A task for a channel that is not there must not get lost silently.
     let verdict = committer.commit(a.change(vec![Write::Task(task("u", &TestChannel::new(77)))])).await.unwrap();
     assert_eq!(verdict, Verdict::Refused("shard".into()));
+}
+
+#[tokio::test]
+async fn a_body_that_is_alone_is_agreed_when_the_channel_says_so() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+    let outcomes = async || {
+        let bodies = engine::signed(&node.pool.get().await.unwrap(), &channel.row.address, 0).await.unwrap();
+        bodies.iter().map(|b| b.outcome).collect::<Vec<_>>()
+    };
+    let change = channel.clone().change(vec![signed(1, Attempt::Action)]);
+    assert_eq!(committer.commit(change).await.unwrap(), Verdict::Applied);
+    assert_eq!(outcomes().await, [None]);
+    channel.row.version += 1;
+    channel.row.our = body(1, 0);
+    let agreed = Write::BodyOutcome { seqno: 1, attempt: Attempt::Action, outcome: Outcome::Agreed };
+    let change = channel.clone().change(vec![agreed]);
+    assert_eq!(committer.commit(change).await.unwrap(), Verdict::Applied);
+    assert_eq!(outcomes().await, [Some(Outcome::Agreed)]);
+}
+
+#[tokio::test]
+async fn a_task_applied_ahead_of_its_row_stands_and_falls_with_it() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut a = node.channel(&committer, 1).await;
+    let mut b = node.channel(&committer, 2).await;
+    let tasks = async || node.count("SELECT count(*) FROM engine.task", &[]).await;
+    let apply = |b: &mut TestChannel, id: &str| b.change(vec![Write::TaskDone(id.into())]).of_early_task(id.into());
+
+    // In one batch: no row of it is ever written.
+    let lock = lock_shard(&node, a.shard).await;
+    let front = committer.commit(a.change(vec![]));
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let posted = committer.commit(a.change(vec![Write::Task(task("t", &b))]));
+    let applied = committer.commit(apply(&mut b, "t"));
+    drop(lock);
+    for verdict in [front, posted, applied] {
+        assert_eq!(verdict.await.unwrap(), Verdict::Applied);
+    }
+    assert_eq!(tasks().await, 0);
+    // One after the other: it comes and goes.
+    assert_eq!(committer.commit(a.change(vec![Write::Task(task("u", &b))])).await.unwrap(), Verdict::Applied);
+    assert_eq!(tasks().await, 1);
+    assert_eq!(committer.commit(apply(&mut b, "u")).await.unwrap(), Verdict::Applied);
+    assert_eq!(tasks().await, 0);
+
+    // The change that brings it fails: what was made of it fails too, in one batch or not.
+    let versions = [node.version(&a).await, node.version(&b).await];
+    let lock = lock_shard(&node, a.shard).await;
+    let front = committer.commit(a.aside(vec![]));
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let mut stale = a.clone();
+    stale.row.version -= 1;
+    let posted = committer.commit(stale.change(vec![Write::Task(task("v", &b))]));
+    let applied = committer.commit(apply(&mut b.clone(), "v"));
+    drop(lock);
+    assert_eq!(front.await.unwrap(), Verdict::Applied);
+    assert_eq!(posted.await.unwrap(), Verdict::Stale);
+    assert_eq!(applied.await.unwrap(), Verdict::TaskGone);
+    assert_eq!(committer.commit(apply(&mut b.clone(), "v")).await.unwrap(), Verdict::TaskGone);
+    assert_eq!([node.version(&a).await, node.version(&b).await], versions);
+    assert_eq!(tasks().await, 0);
+}
+
+#[tokio::test]
+async fn a_command_that_its_channel_puts_on_record_is_carried_out_once() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+    let client = node.pool.get().await.unwrap();
+    let failed = || Write::Result { request_id: "r".into(), result: RequestResult::Failed { reason: "no".into() } };
+    let change = channel.change(vec![failed()]).of_command("r".into(), &[1; 32]);
+    assert_eq!(committer.commit(change).await.unwrap(), Verdict::Applied);
+    assert_eq!(engine::content_of(&client, "r").await.unwrap(), Some([1; 32]));
+    assert_eq!(engine::results(&client, &["r"]).await.unwrap()[0].1, RequestResult::Failed { reason: "no".into() });
+
+    let before = node.fingerprint().await;
+    let again = channel.clone().change(vec![Write::VirtualKey(virtual_key(1))]).of_command("r".into(), &[1; 32]);
+    assert_eq!(committer.commit(again).await.unwrap(), Verdict::KnownRequest);
+    // The number of the batch that came to nothing is all that changed.
+    let changed: Vec<_> = before.iter().zip(node.fingerprint().await).filter(|(b, a)| *b != a).map(|(b, _)| b.clone()).collect();
+    assert!(changed.iter().all(|table| table.starts_with("engine.shard ")), "{changed:?}");
+    assert_eq!(committer.commit(channel.change(vec![])).await.unwrap(), Verdict::Applied);
+}
+
+#[tokio::test]
+async fn of_two_committers_under_one_epoch_none_takes_the_others_batches_for_its_own() {
+    let node = Node::start().await;
+    let first = node.committer().await;
+    let mut channel = node.channel(&first, 1).await;
+    let second = node.committer().await;
+    assert_eq!(second.commit(channel.change(vec![])).await.unwrap(), Verdict::Applied);
+    // The older one's numbers are below: nothing of it is applied until it has new ones.
+    assert_eq!(first.commit(channel.clone().change(vec![])).await.unwrap(), Verdict::Stale);
+    assert_eq!(first.commit(channel.change(vec![])).await.unwrap(), Verdict::Applied);
+    assert_eq!(node.version(&channel).await, 3);
 }
 
 #[tokio::test]

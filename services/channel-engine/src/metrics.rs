@@ -92,6 +92,7 @@ impl Metrics {
             Verdict::NotOwner => "not_owner",
             Verdict::Stale => "stale",
             Verdict::UsedKey(_) => "used_key",
+            Verdict::KnownRequest => "known_request",
             Verdict::TaskGone => "task_gone",
             Verdict::Refused(_) => "refused",
         };

@@ -18,13 +18,22 @@ const LIMIT: u32 = 512;
 
 /// Tasks handed to peers' tasks and not yet applied, so that a row is not handed over twice. The commit would refuse it anyway.
 #[derive(Default)]
-pub struct Tasks(Mutex<Handed>);
+pub struct Tasks(Mutex<Known>);
 
 /// One handing over of a task.
 pub type Ticket = u64;
 
+/// When a task is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handed {
+    /// Its row is there.
+    Committed,
+    /// Its row is being committed, and so is ahead of whatever is made of the task.
+    Early,
+}
+
 #[derive(Default)]
-struct Handed {
+struct Known {
     last: Ticket,
     under_way: HashMap<String, UnderWay>,
     /// Applied since the queue was last read: that reading may still bring their rows.
@@ -98,6 +107,26 @@ impl Context {
         }
     }
 
+    /// Hands those tasks over whose channels live here and are committed behind `shard`'s changes, of which the last one brings the tasks: a
+    /// chain of channels then takes one commit, not one after the other. Returns the rest. When that change fails, so does what was made of its
+    /// tasks.
+    pub fn hand_over_early(self: &Arc<Self>, shard: u8, mut tasks: Vec<NewTask>) -> Vec<NewTask> {
+        tasks.retain(|task| {
+            let Some(hint) = self.hints.get(&task.channel) else { return true };
+            if !self.committer.same_lane(shard, store::shard_of(&hint.peer)) {
+                return true;
+            }
+            let Some(mailbox) = self.peer(&hint.peer) else { return true };
+            let Some(ticket) = self.tasks.begin(&task.id, task.channel, 0) else { return false };
+            let handed = mailbox.send(Message::Task(task.clone(), ticket, Handed::Early));
+            if !handed {
+                self.tasks.forget(&task.id);
+            }
+            !handed
+        });
+        tasks
+    }
+
     fn dispatch(self: &Arc<Self>, task: NewTask, seq: i64) {
         let Some(hint) = self.hints.get(&task.channel) else { return };
         let Some(mailbox) = self.peer(&hint.peer) else {
@@ -108,7 +137,7 @@ impl Context {
         };
         let Some(ticket) = self.tasks.begin(&task.id, task.channel, seq) else { return };
         let id = task.id.clone();
-        if !mailbox.send(Message::Task(task, ticket)) {
+        if !mailbox.send(Message::Task(task, ticket, Handed::Committed)) {
             self.tasks.forget(&id);
         }
     }

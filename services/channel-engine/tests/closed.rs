@@ -30,7 +30,7 @@ async fn a_task_for_a_closed_channel_that_is_not_loaded_is_applied() -> anyhow::
 /// An engine throws away the states of closed channels and the results of old commands.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_can_ask_for_any_more_is_thrown_away() -> anyhow::Result<()> {
-    let world = World::start(&["a", "b", "c"]).await?;
+    let world = World::start_pruning(&["a", "b", "c"], 1).await?;
     let ab = world.open(0, 1, TON).await?;
     let bc = world.open(1, 2, TON).await?;
     let ids = [uuid(), uuid()];

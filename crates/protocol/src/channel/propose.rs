@@ -387,11 +387,13 @@ impl Channel {
     /// Stores the peer's signature over its current body, unless the one we have covers a newer copy of ours.
     pub(super) fn keep_signature(&mut self, state: &SignedState, out: &mut Step) {
         let seqno = |s: &SignedState| s.state.counterparty.map_or(0, |c| c.seqno);
-        if self.row.their_signed.as_ref().is_none_or(|known| known.state.body != state.state.body || seqno(known) <= seqno(state))
-        {
+        let known = self.row.their_signed.as_ref().filter(|known| known.state.body == state.state.body);
+        if known.is_none() {
+            out.writes.push(Write::PeerState(*state));
+        }
+        if known.is_none_or(|known| seqno(known) <= seqno(state)) {
             self.row.their_signed = Some(*state);
             self.dirty = true;
-            out.writes.push(Write::PeerState(*state));
         }
     }
 

@@ -8,7 +8,7 @@ mod task;
 
 pub(crate) use channel::{channel_from_row, config_from_row, new_channel, set_channel};
 pub(crate) use leg::{direction, leg_from_row, resolution_from_row, set_leg};
-pub(crate) use task::{new_task, task_from_row};
+pub(crate) use task::{new_task, task_from_row, task_id};
 
 use protocol::{Attempt, Change, Key, Outcome, RequestResult, Side, SignedBody};
 use tokio_postgres::{Row, types::FromSql};
@@ -161,6 +161,11 @@ pub(crate) fn new_peer_state(channel: &Key, signed: &SignedState) -> Result<Reco
 pub(crate) fn peer_state_from_row(row: &Row) -> Result<([u8; 64], Body, Option<Body>), Error> {
     let body = Body { seqno: seqno(row, "seqno")?, sent: nano(row, "sent")?, conditionals: bytes(row, "conditionals")? };
     Ok((bytes(row, "signature")?, body, copy_from_row(row)?))
+}
+
+/// `engine.new_request`
+pub(crate) fn new_request(request_id: &str, content: &[u8; 32]) -> Record {
+    Record(vec![request_id.into(), (*content).into()])
 }
 
 /// `engine.set_result`

@@ -26,6 +26,14 @@ pub(crate) fn new_task(task: &NewTask, not_before: u64) -> Result<Record, Error>
     ]))
 }
 
+/// Whose record this is: an `engine.new_task` or `engine.done_task`.
+pub(crate) fn task_id(record: &Record) -> Option<&str> {
+    match record.0.first() {
+        Some(Value::Text(id)) => Some(id),
+        _ => None,
+    }
+}
+
 /// The columns `id`, `channel`, `payload`.
 pub(crate) fn task_from_row(row: &Row) -> Result<NewTask, Error> {
     Ok(NewTask { id: get(row, "id")?, channel: bytes(row, "channel")?, task: Task::decode(get(row, "payload")?)? })

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Address, Attempt, Direction, Key, RequestResult, Side, Write};
+use protocol::{Address, Attempt, Direction, Key, Outcome, RequestResult, Side, Write};
 
 use crate::{
     Error,
     chain::NewOrder,
     codec,
+    engine::ContentHash,
     value::{Record, long},
 };
 
@@ -21,6 +22,8 @@ pub struct Change {
     pub(super) versions: (i64, i64),
     /// Whether it may wait a few milliseconds under load.
     pub(super) patient: bool,
+    /// Tasks that the step applied and whose rows a change ahead of this one brings.
+    pub(super) early: Vec<String>,
     pub(super) rows: Rows,
 }
 
@@ -62,6 +65,7 @@ impl Change {
                 other => rows.put(&fence, other)?,
             }
         }
+        rows.drop_implied_outcomes();
         if written > 1 || placed.next().is_some() {
             return Err(Error::Inconsistent("more channel rows or orders than the step has"));
         }
@@ -72,6 +76,7 @@ impl Change {
             epoch,
             versions: (after - i64::from(written), after),
             patient: false,
+            early: Vec::new(),
             rows,
         })
     }
@@ -82,18 +87,36 @@ impl Change {
         self.patient = patient;
         self
     }
+
+    /// The same change, made of a task that was handed over before the change that brings it was committed. That one is ahead of this in the
+    /// same lane ([`super::Committer::same_lane`]): if it fails, the task is gone and this one fails too.
+    #[must_use]
+    pub fn of_early_task(mut self, id: String) -> Self {
+        self.early.push(id);
+        self
+    }
+
+    /// The same change, made of a command that is not on record yet: this puts it there. [`super::Verdict::KnownRequest`] when it was.
+    ///
+    /// [`super::Verdict::KnownRequest`]: super::Verdict::KnownRequest
+    #[must_use]
+    pub fn of_command(mut self, request_id: String, content: &ContentHash) -> Self {
+        self.rows.requests.insert(request_id.clone(), codec::new_request(&request_id, content));
+        self
+    }
 }
 
 /// Rows of one channel by table. Of several writes to one row the last one counts.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Rows {
     pub(super) keys: Vec<Key>,
+    pub(super) requests: BTreeMap<String, Record>,
     pub(super) new_channel: Option<Record>,
     pub(super) channel: Option<Record>,
     pub(super) removed: BTreeMap<(Side, Key), Record>,
     pub(super) added: BTreeMap<(Side, Key), Record>,
     pub(super) bodies: Vec<Record>,
-    pub(super) outcomes: BTreeMap<(u64, Attempt), Record>,
+    pub(super) outcomes: BTreeMap<(u64, Attempt), (Outcome, Record)>,
     pub(super) peer_states: BTreeMap<u64, Record>,
     pub(super) legs: BTreeMap<(Key, bool), Record>,
     pub(super) tasks: Vec<Record>,
@@ -115,7 +138,7 @@ impl Rows {
             }
             Write::SignedBody(body) => self.bodies.push(codec::new_body(channel, &body)?),
             Write::BodyOutcome { seqno, attempt, outcome } => {
-                self.outcomes.insert((seqno, attempt), codec::set_outcome(channel, seqno, attempt, outcome)?);
+                self.outcomes.insert((seqno, attempt), (outcome, codec::set_outcome(channel, seqno, attempt, outcome)?));
             }
             Write::PeerState(state) => {
                 self.peer_states.insert(state.state.body.seqno, codec::new_peer_state(channel, &state)?);
@@ -149,6 +172,13 @@ impl Rows {
         }
     }
 
+    /// Where a seqno has but one body, the channel's row says that it is agreed. Of two, it is written which: both outcomes come in one change.
+    fn drop_implied_outcomes(&mut self) {
+        let mut count = BTreeMap::new();
+        self.outcomes.keys().for_each(|(seqno, _)| *count.entry(*seqno).or_insert(0) += 1);
+        self.outcomes.retain(|(seqno, _), (outcome, _)| *outcome != Outcome::Agreed || count[seqno] > 1);
+    }
+
     /// `Opened` never replaces an outcome.
     fn put_result(&mut self, id: String, result: (bool, Record)) {
         if self.results.get(&id).is_none_or(|known| !known.0) {
@@ -159,6 +189,7 @@ impl Rows {
     /// Adds what a later change of the same channel writes.
     pub(super) fn absorb(&mut self, later: Rows) {
         self.keys.extend(later.keys);
+        self.requests.extend(later.requests);
         self.new_channel = self.new_channel.take().or(later.new_channel);
         self.channel = match (self.channel.take(), later.channel) {
             (Some(first), Some(mut last)) => {

@@ -51,6 +51,15 @@ impl Group {
         self.jobs.iter().any(|job| job.change.rows.keys.contains(key))
     }
 
+    pub(super) fn has_request(&self, id: &str) -> bool {
+        self.jobs.iter().any(|job| job.change.rows.requests.contains_key(id))
+    }
+
+    /// Tasks that were applied ahead of their rows.
+    pub(super) fn early(&self) -> impl Iterator<Item = &str> {
+        self.jobs.iter().flat_map(|job| job.change.early.iter().map(String::as_str))
+    }
+
     pub(super) fn rows(&self) -> Rows {
         let mut rows = Rows::default();
         self.jobs.iter().for_each(|job| rows.absorb(job.change.rows.clone()));

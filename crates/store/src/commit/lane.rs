@@ -1,6 +1,6 @@
 //! One connection that commits batch after batch.
 //!
-//! Every batch has a number that the database keeps (`engine.committer`). When the connection is lost before the answer came, the same batch is
+//! Every batch has a number that the database keeps with its shards. When the connection is lost before the answer came, the same batch is
 //! sent again under the same number on a new connection: whether the first one was applied or not, it is applied once, and the answer is certain.
 
 use std::{
@@ -40,10 +40,11 @@ mod raised {
 /// What became of a batch.
 enum Outcome {
     Applied,
-    /// Nothing was applied, because of these: places of shards in the batch, and keys.
+    /// Nothing was applied, because of these: places of shards in the batch, keys, and commands.
     Barred {
         lost: Vec<usize>,
         used: Vec<Key>,
+        known: Vec<String>,
     },
     /// Nothing was applied; when the batch has one change, this is its verdict.
     Refused(Verdict),
@@ -52,8 +53,6 @@ enum Outcome {
 pub(super) struct Lane {
     database: Database,
     session: Option<Session>,
-    /// Our row in `engine.committer`.
-    id: i64,
     /// The number of the last batch.
     batch: i64,
 }
@@ -66,14 +65,21 @@ struct Session {
 impl Lane {
     pub(super) async fn start(database: Database) -> Result<Self, Error> {
         let session = Session::open(&database).await?;
-        let id = session.register().await?;
-        Ok(Self { database, session: Some(session), id, batch: 0 })
+        let batch = session.first_batch().await?;
+        Ok(Self { database, session: Some(session), batch })
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>, counts: Arc<Counts>) {
         let mut jobs = Vec::new();
         let mut load = Load::default();
         while queue.recv_many(&mut jobs, MAX_BATCH).await > 0 {
+            // What is already being made, of a task that was handed over early say, goes along.
+            tokio::task::yield_now().await;
+            while jobs.len() < MAX_BATCH
+                && let Ok(job) = queue.try_recv()
+            {
+                jobs.push(job);
+            }
             if load.is_high() {
                 gather(&mut jobs, &mut queue).await;
             }
@@ -92,8 +98,8 @@ impl Lane {
             }
             match self.execute(&groups).await {
                 Outcome::Applied => groups.into_iter().flat_map(|g| g.jobs).for_each(|job| job.end(Verdict::Applied)),
-                Outcome::Barred { lost, used } => {
-                    let apart = bar(&mut groups, &lost, &used);
+                Outcome::Barred { lost, used, known } => {
+                    let apart = bar(&mut groups, &lost, &used, &known);
                     todo.push_front(groups);
                     for group in apart {
                         self.settle_one_by_one(group).await;
@@ -124,6 +130,7 @@ impl Lane {
             let verdict = match self.execute(std::slice::from_ref(&single)).await {
                 Outcome::Applied => Verdict::Applied,
                 Outcome::Barred { lost, .. } if !lost.is_empty() => Verdict::NotOwner,
+                Outcome::Barred { known, .. } if !known.is_empty() => Verdict::KnownRequest,
                 Outcome::Barred { used, .. } => used.first().map_or(Verdict::Stale, |key| Verdict::UsedKey(*key)),
                 Outcome::Refused(verdict) => verdict,
             };
@@ -135,7 +142,7 @@ impl Lane {
     /// Sends a batch until its outcome is known.
     async fn execute(&mut self, groups: &[Group]) -> Outcome {
         self.batch += 1;
-        let arguments = Arguments::of(self.id, self.batch, groups);
+        let arguments = Arguments::of(self.batch, groups);
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.attempt(&arguments).await {
@@ -146,10 +153,10 @@ impl Lane {
                 return Outcome::Refused(verdict);
             }
             if is_overtaken(&error) {
-                // Our row was pruned after days of silence. The batch was not applied, or long ago: either way the memory is to be loaded again.
-                match self.register_again().await {
-                    Ok(id) => self.id = id,
-                    Err(error) => tracing::warn!(%error, "committer not registered yet"),
+                // Another committer writes to our shards under our epoch. The batch was not applied: the memory is to be loaded again.
+                match self.number_again().await {
+                    Ok(batch) => self.batch = batch,
+                    Err(error) => tracing::warn!(%error, "no new batch numbers yet"),
                 }
                 return Outcome::Refused(Verdict::Stale);
             }
@@ -165,8 +172,8 @@ impl Lane {
         Ok(session.client.query_one(&session.commit, &arguments.as_slice()).await?)
     }
 
-    async fn register_again(&mut self) -> Result<i64, Error> {
-        self.session().await?.register().await
+    async fn number_again(&mut self) -> Result<i64, Error> {
+        self.session().await?.first_batch().await
     }
 
     async fn session(&mut self) -> Result<&Session, Error> {
@@ -184,9 +191,9 @@ impl Session {
         Ok(Self { client, commit })
     }
 
-    async fn register(&self) -> Result<i64, Error> {
-        let row = self.client.query_one("INSERT INTO engine.committer DEFAULT VALUES RETURNING id", &[]).await?;
-        Ok(row.try_get(0)?)
+    /// A number above that of every batch of every committer so far.
+    async fn first_batch(&self) -> Result<i64, Error> {
+        Ok(self.client.query_one("SELECT nextval('engine.committer') << 32", &[]).await?.try_get(0)?)
     }
 }
 
@@ -229,7 +236,7 @@ impl Load {
 }
 
 /// Ends the groups that cannot be applied, but for such of several changes, which are given back to be tried one by one.
-fn bar(groups: &mut Vec<Group>, lost: &[usize], used: &[Key]) -> Vec<Group> {
+fn bar(groups: &mut Vec<Group>, lost: &[usize], used: &[Key], known: &[String]) -> Vec<Group> {
     let fences = super::statement::fences(groups);
     let lost: Vec<_> = lost.iter().filter_map(|place| fences.get(place.wrapping_sub(1))).collect();
     let mut apart = Vec::new();
@@ -244,6 +251,12 @@ fn bar(groups: &mut Vec<Group>, lost: &[usize], used: &[Key]) -> Vec<Group> {
             } else {
                 apart.push(group);
             }
+        } else if known.iter().any(|id| group.has_request(id)) {
+            if group.jobs.len() == 1 {
+                group.fail(Verdict::KnownRequest);
+            } else {
+                apart.push(group);
+            }
         } else {
             groups.push(group);
         }
@@ -254,12 +267,14 @@ fn bar(groups: &mut Vec<Group>, lost: &[usize], used: &[Key]) -> Vec<Group> {
 fn read_answer(row: &Row) -> Outcome {
     let lost: Option<Vec<i64>> = row.get(0);
     let used: Option<Vec<Vec<u8>>> = row.get(1);
-    if lost.is_none() && used.is_none() {
+    let known: Option<Vec<String>> = row.get(2);
+    if lost.is_none() && used.is_none() && known.is_none() {
         return Outcome::Applied;
     }
     Outcome::Barred {
         lost: lost.unwrap_or_default().into_iter().filter_map(|place| place.try_into().ok()).collect(),
         used: used.unwrap_or_default().into_iter().filter_map(|key| key.try_into().ok()).collect(),
+        known: known.unwrap_or_default(),
     }
 }
 

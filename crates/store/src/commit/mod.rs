@@ -30,12 +30,15 @@ pub const MAX_BATCH: usize = 256;
 pub enum Verdict {
     /// Durable.
     Applied,
-    /// Another engine owns the shard, or we do under a newer epoch.
+    /// Another engine owns the shard, or we do under a newer epoch. If the connection broke as well, the change may be durable: the next owner
+    /// has it then, and lets its effects out.
     NotOwner,
     /// The channel has another version, or a change in front of this one failed.
     Stale,
     /// The virtual key was used before: to be decided again with [`protocol::Env::used_key`].
     UsedKey(Key),
+    /// The command of the change is on record already: to be looked up there.
+    KnownRequest,
     /// A task that the change has applied is not there: it was applied before.
     TaskGone,
     /// The database refused the rows: what must never happen would have (design 4). The name of the rule.
@@ -88,12 +91,21 @@ impl Committer {
         Ok(Self { lanes: senders, tasks, counts })
     }
 
+    /// Whether changes of these shards are committed one after the other, in the order in which they are queued.
+    pub fn same_lane(&self, one: u8, other: u8) -> bool {
+        self.lane(one) == self.lane(other)
+    }
+
+    fn lane(&self, shard: u8) -> usize {
+        usize::from(shard) % self.lanes.len()
+    }
+
     /// Queues a change at once; the future ends when its outcome is known for certain. A database that is away is waited for.
     ///
     /// Errors: [`Error::Closed`] after a shutdown.
     pub fn commit(&self, change: Change) -> impl Future<Output = Result<Verdict, Error>> + Send + use<> {
         let (answer, verdict) = oneshot::channel();
-        let lane = &self.lanes[usize::from(change.shard) % self.lanes.len()];
+        let lane = &self.lanes[self.lane(change.shard)];
         let queued = lane.send(Job { change, answer }).is_ok();
         async move {
             if !queued {

@@ -1,21 +1,22 @@
 //! The statement of a batch: one array of rows per table.
 
+use std::collections::HashSet;
+
 use tokio_postgres::types::ToSql;
 
 use super::group::Group;
 use crate::{codec, value::Record};
 
 /// Calls `engine.commit` with [`Arguments`].
-pub(super) const COMMIT: &str =
-    "SELECT lost, used FROM engine.commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+pub(super) const COMMIT: &str = "SELECT lost, used, known FROM engine.commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
 
 /// The arguments of `engine.commit`, in its order.
 pub(super) struct Arguments {
-    committer: i64,
     batch: i64,
     shards: Vec<i16>,
     epochs: Vec<i64>,
     keys: Vec<Vec<u8>>,
+    requests: Vec<Record>,
     new_channels: Vec<Record>,
     seen: Vec<Record>,
     channels: Vec<Record>,
@@ -40,14 +41,14 @@ pub(super) fn fences(groups: &[Group]) -> Vec<(u8, i64)> {
 }
 
 impl Arguments {
-    pub(super) fn of(committer: i64, batch: i64, groups: &[Group]) -> Self {
+    pub(super) fn of(batch: i64, groups: &[Group]) -> Self {
         let fences = fences(groups);
         let mut a = Self {
-            committer,
             batch,
             shards: fences.iter().map(|(shard, _)| i16::from(*shard)).collect(),
             epochs: fences.iter().map(|(_, epoch)| *epoch).collect(),
             keys: Vec::new(),
+            requests: Vec::new(),
             new_channels: Vec::new(),
             seen: Vec::new(),
             channels: Vec::new(),
@@ -63,12 +64,28 @@ impl Arguments {
             results: Vec::new(),
         };
         groups.iter().for_each(|group| a.add(group));
+        a.drop_tasks_that_came_and_went(groups);
         a
+    }
+
+    /// A task that was handed over ahead of its row, and applied in the same batch, needs no row.
+    fn drop_tasks_that_came_and_went(&mut self, groups: &[Group]) {
+        let early: HashSet<&str> = groups.iter().flat_map(Group::early).collect();
+        if early.is_empty() {
+            return;
+        }
+        let is_early = |id: &str| early.contains(id);
+        let posted: HashSet<String> =
+            self.tasks.iter().filter_map(codec::task_id).filter(|id| is_early(id)).map(Into::into).collect();
+        let gone = |task: &Record| codec::task_id(task).is_some_and(|id| posted.contains(id));
+        self.tasks.retain(|task| !gone(task));
+        self.done.retain(|task| !gone(task));
     }
 
     fn add(&mut self, group: &Group) {
         let rows = group.rows();
         self.keys.extend(rows.keys.iter().map(|key| key.to_vec()));
+        self.requests.extend(rows.requests.into_values());
         self.new_channels.extend(rows.new_channel);
         match rows.channel {
             Some(channel) => self.channels.push(channel),
@@ -77,7 +94,7 @@ impl Arguments {
         self.removed.extend(rows.removed.into_values());
         self.added.extend(rows.added.into_values());
         self.bodies.extend(rows.bodies);
-        self.outcomes.extend(rows.outcomes.into_values());
+        self.outcomes.extend(rows.outcomes.into_values().map(|(_, record)| record));
         self.peer_states.extend(rows.peer_states.into_values());
         self.legs.extend(rows.legs.into_values());
         self.tasks.extend(rows.tasks);
@@ -88,11 +105,11 @@ impl Arguments {
 
     pub(super) fn as_slice(&self) -> [&(dyn ToSql + Sync); 18] {
         [
-            &self.committer,
             &self.batch,
             &self.shards,
             &self.epochs,
             &self.keys,
+            &self.requests,
             &self.new_channels,
             &self.seen,
             &self.channels,

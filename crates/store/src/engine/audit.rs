@@ -46,12 +46,12 @@ UNION ALL
 SELECT address, 'released is the sum over the legs' FROM c WHERE released <> leg_released
 UNION ALL
 SELECT address, 'our agreed body is on record' FROM c WHERE status < 3 AND our_seqno > 0 AND our_seqno >= our_committed AND NOT EXISTS (
-    SELECT FROM engine.signed_body b WHERE b.channel = c.address AND b.seqno = c.our_seqno AND b.outcome = 2
+    SELECT FROM engine.signed_body b WHERE b.channel = c.address AND b.seqno = c.our_seqno AND b.outcome IS DISTINCT FROM 3
         AND b.sent = c.our_sent AND b.conditionals = c.our_conditionals)
 UNION ALL
 SELECT address, 'the peer''s state is on record' FROM c WHERE status < 3 AND their_signature IS NOT NULL AND their_seqno >= their_committed
     AND NOT EXISTS (SELECT FROM engine.peer_state s WHERE s.channel = c.address AND s.seqno = c.their_seqno
-        AND s.sent = c.their_sent AND s.conditionals = c.their_conditionals AND s.signature = c.their_signature)
+        AND s.sent = c.their_sent AND s.conditionals = c.their_conditionals)
 UNION ALL
 SELECT address, 'the empty dictionary has no conditions' FROM c WHERE status < 3
     AND ((our_conditionals = decode(repeat('00', 32), 'hex') AND our_locked <> 0)

@@ -88,14 +88,24 @@ async fn versioned(client: &impl GenericClient, channel: &Address, side: Side, s
 
 /// Every body of ours on record from `seqno` on, by seqno and attempt.
 pub async fn signed(client: &impl GenericClient, channel: &Address, from_seqno: u64) -> Result<Vec<Signed>, Error> {
+    // At or below the agreed seqno, a body that is alone there is the agreed one: only of two is it written which.
     let statement = client
-        .prepare_cached("SELECT * FROM engine.signed_body WHERE channel = $1 AND seqno >= $2 ORDER BY seqno, attempt")
+        .prepare_cached(
+            "SELECT b.*, b.seqno <= c.our_seqno AND count(*) OVER (PARTITION BY b.seqno) = 1 AS agreed \
+             FROM engine.signed_body b JOIN engine.channel c ON c.address = b.channel \
+             WHERE b.channel = $1 AND b.seqno >= $2 ORDER BY b.seqno, b.attempt",
+        )
         .await?;
     let rows = client.query(&statement, &[&channel.as_slice(), &long("seqno", from_seqno)?]).await?;
-    rows.iter().map(|row| Ok(Signed { body: codec::body_from_row(row)?, outcome: codec::outcome_from_row(row)? })).collect()
+    rows.iter()
+        .map(|row| {
+            let outcome = if row.try_get("agreed")? { Some(Outcome::Agreed) } else { codec::outcome_from_row(row)? };
+            Ok(Signed { body: codec::body_from_row(row)?, outcome })
+        })
+        .collect()
 }
 
-/// Every state of the peer on record from `seqno` on, each with its newest signature.
+/// Every state of the peer on record from `seqno` on, each with the signature that it came with.
 pub async fn peer_states(client: &impl GenericClient, channel: &ChannelRow, from_seqno: u64) -> Result<Vec<SignedState>, Error> {
     let statement =
         client.prepare_cached("SELECT * FROM engine.peer_state WHERE channel = $1 AND seqno >= $2 ORDER BY seqno").await?;

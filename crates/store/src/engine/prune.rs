@@ -20,8 +20,6 @@ pub struct Pruned {
     pub conditions: u64,
     /// Old commands.
     pub requests: u64,
-    /// Committers that have not written for long.
-    pub committers: u64,
 }
 
 /// Deletes some of what lies below the committed seqnos, of what belongs to closed channels, and of old commands; again until nothing goes. Any engine
@@ -50,6 +48,5 @@ pub async fn prune(client: &impl GenericClient) -> Result<Pruned, Error> {
         )
         .await?,
         requests: client.execute(old_requests, &[&days, &BATCH]).await?,
-        committers: client.execute("DELETE FROM engine.committer WHERE at < now() - make_interval(days => $1)", &[&days]).await?,
     })
 }

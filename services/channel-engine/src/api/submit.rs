@@ -1,4 +1,4 @@
-//! Commands: queued once per request id, handed over in memory when the channel lives here (design 3).
+//! Commands: carried out once per request id, by the channel when it lives here, else by way of the queue (design 3).
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,13 @@ use protocol::{NewTask, RequestResult};
 use rpc::{Error, ErrorCode};
 use sha2::{Digest, Sha256};
 use store::engine::{ContentHash, Submitted};
+use tokio::sync::oneshot;
 
 use super::{Api, unavailable};
-use crate::results::Waiter;
+use crate::{
+    peer::{self, Message},
+    results::Waiter,
+};
 
 /// How long a call waits for its result when the caller set no deadline.
 const WAIT: Duration = Duration::from_secs(60);
@@ -48,8 +52,12 @@ impl Api {
         known.map(|content| command.check(content == command.content)).transpose().map(|known| known.is_some())
     }
 
-    /// Queues the task of a command. `false` when the same command came first by another call meanwhile: this task is none.
+    /// Gives a command to its channel, or to the queue when that lives elsewhere. `false` when the same command came first by another call
+    /// meanwhile: this task is none.
     pub(super) async fn submit(&self, command: &Command, task: NewTask) -> Result<bool, Error> {
+        if self.carried_out(command, &task).await {
+            return Ok(true);
+        }
         let client = self.ctx.pool.get().await.map_err(unavailable)?;
         let submitted = store::engine::submit(&client, &command.id, &command.content, &task, 0).await.map_err(unavailable)?;
         drop(client);
@@ -61,6 +69,16 @@ impl Api {
             Submitted::Known(_) => Ok(false),
             Submitted::Conflict => command.check(false).map(|()| false),
         }
+    }
+
+    /// Whether the channel lives here, and has put the command on record and its task into effect with one commit. When not, nothing of it was
+    /// committed, or the command is on record now.
+    async fn carried_out(&self, command: &Command, task: &NewTask) -> bool {
+        let peer = self.ctx.hints.get(&task.channel).map(|hint| hint.peer);
+        let Some(mailbox) = peer.and_then(|peer| self.ctx.peer(&peer)) else { return false };
+        let (done, committed) = oneshot::channel();
+        let given = peer::Command { request_id: command.id.clone(), content: command.content, done };
+        mailbox.send(Message::Command(task.clone(), given)) && committed.await.is_ok()
     }
 
     /// Waits for a result that satisfies `enough`. A command that was just given (`fresh`) has none in the database yet.

@@ -18,13 +18,19 @@ use protocol::{
 };
 use rpc::gateway::v1::{OutgoingAnswer, ShardEpoch};
 use signer::{SecretUse, Step};
-use store::{Change, Fence, Verdict};
-use tokio::sync::mpsc;
+use store::{Change, Fence, Verdict, engine::ContentHash};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use wire::{Request, message};
 
-use crate::{context::Context, gateways::NoAnswer, registry::Tenure, results::Outcome, tasks::Ticket};
+use crate::{
+    context::Context,
+    gateways::NoAnswer,
+    registry::Tenure,
+    results::Outcome,
+    tasks::{Handed, Ticket},
+};
 use release::{Release, Target};
 
 pub(crate) use release::step_of;
@@ -59,8 +65,10 @@ pub enum Message {
         /// The outcome.
         answer: Result<protocol::Answer, CallFailed>,
     },
-    /// A due row of the task queue, handed over under this ticket.
-    Task(protocol::NewTask, Ticket),
+    /// A task handed over under this ticket.
+    Task(protocol::NewTask, Ticket, Handed),
+    /// A command of the API, not on record yet.
+    Command(protocol::NewTask, Command),
     /// The peer's session came up.
     SessionUp,
     /// Agree a new channel with the peer (payments 7.8).
@@ -69,6 +77,25 @@ pub enum Message {
     Offered(Box<open::Offered>),
     /// A commit went wrong: load the channel again.
     Reload(Address),
+}
+
+/// A command that its channel puts on record in the commit that carries it out.
+pub struct Command {
+    /// The caller's id.
+    pub request_id: String,
+    /// What it asks for.
+    pub content: ContentHash,
+    /// Told when it is committed; dropped when it was not, or nobody knows.
+    pub done: oneshot::Sender<()>,
+}
+
+/// Where an event comes from, as far as its commit must know.
+enum Source {
+    /// What happened, or a task whose row is there.
+    Event,
+    /// The task of this id, whose row is being committed ahead of it.
+    EarlyTask(String),
+    Command(Command),
 }
 
 /// The way to a peer's task.
@@ -111,6 +138,7 @@ struct Committed {
     tasks: Vec<protocol::NewTask>,
     done: Vec<String>,
     results: Vec<(String, protocol::RequestResult)>,
+    command: Option<oneshot::Sender<()>>,
 }
 
 /// A peer's task.
@@ -247,7 +275,11 @@ impl Peer {
                     self.step(channel, Event::Answer { call, answer }).await;
                 }
             }
-            Message::Task(row, ticket) => self.task(row, ticket).await,
+            Message::Task(row, ticket, handed) => self.task(row, ticket, handed).await,
+            Message::Command(task, command) => {
+                let event = Event::Task { id: task.id, task: task.task };
+                self.step_from(task.channel, event, Source::Command(command)).await;
+            }
             Message::SessionUp => {
                 for address in self.slots.keys().copied().collect::<Vec<_>>() {
                     self.step(address, Event::PeerUp).await;
@@ -307,20 +339,28 @@ impl Peer {
         self.ctx.gateways.answer(gateway, OutgoingAnswer { query_id, owner: Some(self.owner), data: data.into() });
     }
 
-    async fn task(&mut self, row: protocol::NewTask, ticket: Ticket) {
+    async fn task(&mut self, row: protocol::NewTask, ticket: Ticket, handed: Handed) {
         if !self.ctx.tasks.is_current(&row.id, ticket) {
             return;
         }
         if self.slots.contains_key(&row.channel) {
-            self.step(row.channel, Event::Task { id: row.id, task: row.task }).await;
+            let source = match handed {
+                Handed::Committed => Source::Event,
+                Handed::Early => Source::EarlyTask(row.id.clone()),
+            };
+            self.step_from(row.channel, Event::Task { id: row.id, task: row.task }, source).await;
         } else if !self.loading.contains_key(&row.channel) {
             // Closed, and left out when the shard was loaded. Its tasks count as under way until it is there: they are not read again and again.
             self.load_again(row.channel);
         }
     }
 
-    /// One event of one channel: step, hand the writes to the committer, queue the effects behind the verdict.
     async fn step(&mut self, address: Address, event: Event) {
+        self.step_from(address, event, Source::Event).await;
+    }
+
+    /// One event of one channel: step, hand the writes to the committer, queue the effects behind the verdict.
+    async fn step_from(&mut self, address: Address, event: Event, source: Source) {
         let released_elsewhere = self.slots.iter().filter(|(a, _)| **a != address).map(|(_, s)| s.channel.row().released).sum();
         let Some(slot) = self.slots.get_mut(&address) else { return };
         let env = Env {
@@ -330,8 +370,12 @@ impl Peer {
             released_elsewhere,
             used_key: used_key(&event, &self.used_keys),
         };
-        let step = slot.channel.step(&env, event);
+        let mut step = slot.channel.step(&env, event);
         self.ctx.metrics.steps.inc();
+        if matches!(source, Source::Command(_)) {
+            // It was in no queue.
+            step.writes.retain(|write| !matches!(write, Write::TaskDone(_)));
+        }
         let generation = slot.generation;
         if !step.writes.is_empty() {
             self.ctx.hints.update(&slot.channel);
@@ -347,21 +391,37 @@ impl Peer {
                 return self.poison(address);
             }
         };
-        let tasks = step.writes.iter().filter_map(|w| if let Write::Task(t) = w { Some(t.clone()) } else { None }).collect();
-        let done = step.writes.iter().filter_map(|w| if let Write::TaskDone(id) = w { Some(id.clone()) } else { None }).collect();
-        let results = step
-            .writes
-            .iter()
-            .filter_map(|w| {
-                if let Write::Result { request_id, result } = w { Some((request_id.clone(), result.clone())) } else { None }
-            })
-            .collect();
-        let verdict = if step.writes.is_empty() {
+        let mut tasks = Vec::new();
+        let mut done = Vec::new();
+        let mut results = Vec::new();
+        for write in &step.writes {
+            match write {
+                Write::Task(task) => tasks.push(task.clone()),
+                Write::TaskDone(id) => done.push(id.clone()),
+                Write::Result { request_id, result } => results.push((request_id.clone(), result.clone())),
+                _ => {}
+            }
+        }
+        let mut command = None;
+        let verdict = if step.writes.is_empty() && !matches!(source, Source::Command(_)) {
             None
         } else {
             let version = self.slots[&address].channel.row().version;
             match Change::new(self.fence(address, version), step.writes, orders) {
-                Ok(change) => Some(self.ctx.committer.commit(change.patient(patient))),
+                Ok(change) => {
+                    let change = match source {
+                        Source::Event => change,
+                        Source::EarlyTask(id) => change.of_early_task(id),
+                        Source::Command(Command { request_id, content, done }) => {
+                            command = Some(done);
+                            change.of_command(request_id, &content)
+                        }
+                    };
+                    let verdict = self.ctx.committer.commit(change.patient(patient));
+                    // The change is queued: what is made of its tasks comes behind it.
+                    tasks = self.ctx.hand_over_early(self.owner.shard as u8, tasks);
+                    Some(verdict)
+                }
                 Err(error) => {
                     error!(%error, "writes that are no change, channel is loaded again");
                     return self.poison(address);
@@ -376,7 +436,7 @@ impl Peer {
                     Some(verdict) => verdict.await.unwrap_or(Verdict::NotOwner),
                     None => Verdict::Applied,
                 };
-                Committed { address, generation, begun, verdict, release, tasks, done, results }
+                Committed { address, generation, begun, verdict, release, tasks, done, results, command }
             }
             .boxed(),
         );
@@ -414,7 +474,13 @@ impl Peer {
             self.ctx.metrics.commit(begun, &done.verdict);
         }
         match done.verdict {
+            // Nothing was written, but what it was made of was thrown away meanwhile: a change before it failed.
+            Verdict::Applied if done.begun.is_none() && !current => true,
             Verdict::Applied => {
+                if let Some(command) = done.command {
+                    // The caller may have gone.
+                    let _ = command.send(());
+                }
                 for release in done.release {
                     self.let_out(release).await;
                 }
@@ -441,7 +507,7 @@ impl Peer {
                 }
                 true
             }
-            verdict @ (Verdict::Stale | Verdict::TaskGone | Verdict::Refused(_)) => {
+            verdict @ (Verdict::Stale | Verdict::KnownRequest | Verdict::TaskGone | Verdict::Refused(_)) => {
                 if current {
                     warn!(channel = hex::encode(done.address), ?verdict, "not committed, channel is loaded again");
                     self.poison(done.address);

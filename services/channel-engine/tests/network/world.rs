@@ -30,17 +30,27 @@ const FEE: u128 = 1_000_000;
 /// The most that anything takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// Seconds: old rows stay while a test looks at all rows.
+const SELDOM: u32 = 3600;
+
 /// One operator's node.
 pub struct Node {
     /// Channel key.
     pub key: Key,
     /// The node's database.
     pub pool: Pool,
-    folder: PathBuf,
-    url: String,
+    home: Home,
     gateway: Connection,
     running: Mutex<Running>,
     ahead: Arc<AtomicI64>,
+}
+
+/// What a node's engines share.
+#[derive(Clone)]
+struct Home {
+    folder: PathBuf,
+    url: String,
+    prune_seconds: u32,
 }
 
 /// A running engine.
@@ -69,6 +79,11 @@ pub struct World {
 impl World {
     /// One node of each name.
     pub async fn start(names: &[&str]) -> anyhow::Result<Self> {
+        Self::start_pruning(names, SELDOM).await
+    }
+
+    /// The same, where old rows are thrown away every so many seconds.
+    pub async fn start_pruning(names: &[&str], prune_seconds: u32) -> anyhow::Result<Self> {
         let cluster = Cluster::temporary().await?;
         let files = tempfile::tempdir()?;
         let stop = CancellationToken::new();
@@ -81,8 +96,10 @@ impl World {
             let gateway = network.gateway(key, &stop).await;
             let pool = Database::new(&url, "test")?.pool(2)?;
             let ahead = Arc::default();
-            let running = Mutex::new(run(&format!("{name}-1"), &folder, &url, gateway.clone(), &ahead, &stop).await?);
-            nodes.push(Node { key, pool, folder, url, gateway, running, ahead });
+            let first = format!("{name}-1");
+            let home = Home { folder, url, prune_seconds };
+            let running = Mutex::new(run(&first, &home, gateway.clone(), &ahead, &stop).await?);
+            nodes.push(Node { key, pool, home, gateway, running, ahead });
         }
         Ok(Self { nodes, network, stop, _cluster: cluster, _files: files })
     }
@@ -100,8 +117,8 @@ impl World {
     /// Ends the node's engine and starts another one on the same database. `overlap`: the other is there before the first one ends, and takes its
     /// shards over.
     pub async fn replace_engine(&self, node: usize, engine: &str, overlap: bool) -> anyhow::Result<()> {
-        let Node { folder, url, gateway, running, ahead, .. } = &self.nodes[node];
-        let next = run(engine, folder, url, gateway.clone(), ahead, &self.stop);
+        let Node { home, gateway, running, ahead, .. } = &self.nodes[node];
+        let next = run(engine, home, gateway.clone(), ahead, &self.stop);
         let before = async { self.stop_engine(node).await };
         let next = if overlap {
             let (next, ended) = tokio::join!(next, async {
@@ -120,13 +137,13 @@ impl World {
 
     /// Where the node's database is.
     pub fn database(&self, node: usize) -> &str {
-        &self.nodes[node].url
+        &self.nodes[node].home.url
     }
 
     /// Runs an engine with the node's keystore on some database until it ends.
     pub async fn run_on(&self, node: usize, database: &str) -> anyhow::Result<()> {
-        let Node { folder, gateway, .. } = &self.nodes[node];
-        let config = config("elsewhere", folder, database, free_port()?, false)?;
+        let Node { home, gateway, .. } = &self.nodes[node];
+        let config = config("elsewhere", &Home { url: database.into(), ..home.clone() }, free_port()?, false)?;
         let wiring = channel_engine::Wiring { listener: None, gateways: vec![gateway.clone()], planner: None, indexer: None };
         let stop = self.stop.child_token();
         channel_engine::run(config, wiring, Health::new(), Metrics::default(), stop).await
@@ -134,8 +151,8 @@ impl World {
 
     /// One more engine beside the node's first one, which keeps the shards that it has.
     pub async fn join(&self, node: usize, engine: &str) -> anyhow::Result<Running> {
-        let Node { folder, url, gateway, ahead, .. } = &self.nodes[node];
-        launch(engine, folder, url, gateway.clone(), ahead, &self.stop).await
+        let Node { home, gateway, ahead, .. } = &self.nodes[node];
+        launch(engine, home, gateway.clone(), ahead, &self.stop).await
     }
 
     /// From now on the node's API is another engine's.
@@ -298,13 +315,12 @@ fn make_keys(folder: &Path) -> anyhow::Result<Key> {
 /// An engine that owns shards.
 async fn run(
     engine_id: &str,
-    folder: &Path,
-    url: &str,
+    home: &Home,
     gateway: Connection,
     ahead: &Arc<AtomicI64>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
-    let running = launch(engine_id, folder, url, gateway, ahead, stop).await?;
+    let running = launch(engine_id, home, gateway, ahead, stop).await?;
     let health = &running.health;
     wait_for("engine", LIMIT, async || if health.is_ready() { Ok(()) } else { Err(health.waiting_for()) }).await?;
     Ok(running)
@@ -312,15 +328,14 @@ async fn run(
 
 async fn launch(
     engine_id: &str,
-    folder: &Path,
-    url: &str,
+    home: &Home,
     gateway: Connection,
     ahead: &Arc<AtomicI64>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
     let port = free_port()?;
     let settable = ahead.load(Ordering::Relaxed) != 0;
-    let config = config(engine_id, folder, url, port, settable)?;
+    let config = config(engine_id, home, port, settable)?;
     let indexer = if settable { Some(time::indexer(ahead.clone(), stop).await) } else { None };
     let wiring = channel_engine::Wiring { listener: None, gateways: vec![gateway], planner: None, indexer };
     let health = Health::new();
@@ -343,10 +358,11 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-fn config(engine_id: &str, folder: &Path, url: &str, port: u16, settable: bool) -> anyhow::Result<channel_engine::Config> {
+fn config(engine_id: &str, home: &Home, port: u16, settable: bool) -> anyhow::Result<channel_engine::Config> {
+    let Home { folder, url, prune_seconds } = home;
     let place = |name: &str| folder.join(name);
     let text = format!(
-        "engine_id = \"{engine_id}\"\nsettable_clock = {settable}\nprune_seconds = 1\ndatabase = \"{url}\"\n[server]\nlisten = \"{}\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
+        "engine_id = \"{engine_id}\"\nsettable_clock = {settable}\nprune_seconds = {prune_seconds}\ndatabase = \"{url}\"\n[server]\nlisten = \"{}\"\n[keystore]\npath = {:?}\nkey_file = {:?}\nstate_file = {:?}\n",
         local(port),
         place("keystore"),
         place("key"),
