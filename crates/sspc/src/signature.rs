@@ -91,7 +91,8 @@ fn verify_with(key: &ProjectivePoint, digest: &B256, signature: &Signature) -> b
     let Some((parts, odd)) = signature.parts() else { return false };
     let (r, s) = parts.split_scalars();
     let z = <Scalar as Reduce<U256>>::reduce_bytes(&(digest.0).into());
-    let s_inverse = *s.invert();
+    // In variable time: all of it is public.
+    let Some(s_inverse) = Option::<Scalar>::from(s.as_ref().invert_vartime()) else { return false };
     let point = ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, &(z * s_inverse), key, &(*r * s_inverse));
     let encoded = point.to_affine().to_encoded_point(true);
     let tag = if odd { 3 } else { 2 };

@@ -1,6 +1,7 @@
 //! Two parties on a simulated chain, for tests and demonstrations: everything is real but the chain and the stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 
@@ -15,6 +16,8 @@ use crate::store::{MemoryStore, Store as _};
 /// An ordinary ERC-20, that mints for whoever asks.
 const TOKEN: &str = include_str!("../../../contracts/evm/artifacts/test-contracts/Token.hex");
 const CHAIN_ID: u64 = 31_337;
+/// The chain is in this process: asking costs nothing.
+const POLL: Duration = Duration::from_millis(2);
 
 /// What a stage is set with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +32,8 @@ pub struct Set {
     pub deposits: (u128, u128),
     /// Seconds to answer a forced close.
     pub period: u32,
+    /// Blocks on top of one before it is relied on; a block comes with each transaction and with [`Simulation::pass`].
+    pub confirmations: u64,
 }
 
 /// The two, with a contract and a proposal.
@@ -59,7 +64,7 @@ impl Stage {
             true => Some(make_token(&chain, &deployer, contract, &set, accounts).await?),
             false => None,
         };
-        let settings = Settings { confirmations: 0, ..Settings::default() };
+        let settings = Settings { confirmations: set.confirmations, poll: POLL, ..Settings::default() };
         let tools = keys.map(|key| Tools {
             store: Arc::new(MemoryStore::default()),
             chain: Arc::new(chain.account(key.address(), U256::from(set.funds))),

@@ -9,7 +9,7 @@ const FUNDS: u128 = 1_000_000;
 
 fn sets() -> [Set; 4] {
     [(Variant::Word, false), (Variant::Word, true), (Variant::Compact, false), (Variant::Compact, true)]
-        .map(|(variant, token)| Set { variant, token, funds: FUNDS, deposits: DEPOSITS, period: PERIOD })
+        .map(|(variant, token)| Set { variant, token, funds: FUNDS, deposits: DEPOSITS, period: PERIOD, confirmations: 0 })
 }
 
 /// What each has beyond what it began with; the contract is empty.
@@ -175,5 +175,64 @@ async fn a_channel_without_a_deposit_of_b_needs_no_acceptance() {
         stage.a.watch().await.unwrap();
         stage.a.watch().await.unwrap();
         check(&stage, -400, 400).await;
+    }
+}
+
+/// Does something while blocks come.
+async fn with_blocks<T>(chain: sspc::Simulation, work: impl Future<Output = T>) -> T {
+    let blocks = async {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            chain.pass(1);
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = blocks => unreachable!("blocks come for ever"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_deep_enough_is_not_relied_on() {
+    for set in sets() {
+        let mut stage = Stage::new(Set { confirmations: 3, ..set }).await.unwrap();
+        let chain = stage.chain.clone();
+        with_blocks(chain.clone(), stage.a.open()).await.unwrap();
+        stage.exchange().await.unwrap();
+        with_blocks(chain.clone(), stage.b.accept()).await.unwrap();
+        assert_eq!(*stage.b.phase(), Phase::Open, "returned when it was deep enough");
+        stage.a.watch().await.unwrap();
+        stage.pay(Party::A, 5).await.unwrap();
+        // A forced close counts at once, since time runs; its end counts when it is deep enough.
+        let mut liar = stage.liar(Party::A).await.unwrap();
+        with_blocks(chain.clone(), liar.start_force_close()).await.unwrap();
+        stage.b.watch().await.unwrap();
+        stage.b.watch().await.unwrap();
+        assert!(matches!(stage.b.phase(), Phase::Closing(_)), "answered, not deep enough");
+        (0..3).for_each(|_| chain.pass(1));
+        stage.b.watch().await.unwrap();
+        assert_eq!(*stage.b.phase(), Phase::Closed(balances(DEPOSITS.0 - 5)));
+        let nobody = alloy_primitives::Address::ZERO;
+        assert_eq!(stage.b.withdraw(nobody).await.unwrap(), alloy_primitives::U256::ZERO, "nothing is owed");
+        check(&stage, -5, 5).await;
+    }
+}
+
+#[tokio::test]
+async fn a_place_without_our_contract_is_refused() {
+    let stage = Stage::new(sets()[0]).await.unwrap();
+    let about = stage.a.metadata();
+    let key = sspc::LocalKey::from_bytes(&[11; 32]).unwrap();
+    let tools = sspc::Tools {
+        store: std::sync::Arc::new(sspc::MemoryStore::default()),
+        chain: std::sync::Arc::new(stage.chain.account(key.address(), alloy_primitives::U256::from(FUNDS))),
+        signer: std::sync::Arc::new(key),
+        settings: sspc::Settings::default(),
+    };
+    let nobody = sspc::Place { contract: sspc::Address::repeat_byte(0x77), ..about.place };
+    let other_chain = sspc::Place { chain_id: 1, ..about.place };
+    for place in [nobody, other_chain] {
+        let made = sspc::Channel::new_channel(tools.clone(), sspc::NewChannel::Propose { place, params: about.params }).await;
+        assert!(matches!(made, Err(Error::Chain(sspc::ChainError::OtherTerms("contract")) | Error::OtherChain { .. })));
     }
 }

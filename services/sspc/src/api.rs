@@ -106,26 +106,35 @@ impl Api {
         if !self.payments().is_new(&request.request_id, (key, units.get()))? {
             return self.act(&key, async |_| Ok(())).await;
         }
-        let mut moved = None;
+        let mut before = None;
         let paid = self
             .act(&key, async |channel| {
                 let paid = channel.record().paid;
+                before = Some(paid);
                 if expected.is_some_and(|expected| expected != paid) {
-                    moved = Some(paid);
                     return Ok(());
                 }
                 channel.send_money(units).await.map(drop)
             })
             .await;
-        if let Some(paid) = moved {
+        if let (Some(before), Some(expected)) = (before, expected)
+            && before != expected
+        {
             self.payments().forget(&request.request_id);
-            let rule = format!("must be {paid}: something else was paid meanwhile, or this was");
+            let rule = format!("must be {before}: something else was paid meanwhile, or this was");
             return Err(Error::field(ErrorCode::ChannelNotActive, "expected_paid_units", rule));
         }
-        if paid.is_err() {
-            self.payments().forget(&request.request_id);
+        let Err(error) = paid else { return paid };
+        // A storage that failed may have kept the payment all the same: then it is made, and the request is answered.
+        let now = self.act(&key, async |_| Ok(())).await;
+        match (now, before) {
+            (Ok(now), Some(before)) if now.paid_units != before.to_string() => Ok(now),
+            (Ok(_), _) | (_, None) => {
+                self.payments().forget(&request.request_id);
+                Err(error)
+            }
+            (Err(_), _) => Err(error),
         }
-        paid
     }
 
     async fn take(&self, bytes: &[u8]) -> Result<Shown, Error> {

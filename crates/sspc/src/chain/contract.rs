@@ -9,6 +9,7 @@ use crate::amount::{Amount, Party, Round};
 use crate::params::{ChannelId, Params, Place, Variant};
 use crate::record::{Call, Closing, Prepared, Record};
 use crate::step::OnChain;
+use crate::typed::Signable;
 
 sol! {
     #[allow(missing_docs)]
@@ -17,6 +18,8 @@ sol! {
         function approve(address spender, uint256 amount) external returns (bool);
     }
 }
+
+const NO_CHANNEL: ChainError = ChainError::Answer("not a channel of the contract");
 
 /// A channel of a contract.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,16 +166,40 @@ async fn read<C: SolCall>(chain: &dyn Chain, to: Address, call: &C, block: u64) 
     C::abi_decode_returns(&answer).map_err(|_| ChainError::Answer("not what the call returns"))
 }
 
+/// Whether the contract at the place is one of ours: what it signs for is what we sign for. Money that is sent to another one is gone.
+pub(crate) async fn check(chain: &dyn Chain, place: &Place) -> Result<(), ChainError> {
+    let head = chain.head().await?.number;
+    let separator = match place.variant {
+        Variant::Word => read(chain, place.contract, &Sspc::domainSeparatorCall {}, head).await,
+        Variant::Compact => read(chain, place.contract, &SspcCompact::domainSeparatorCall {}, head).await,
+    };
+    let ours = Signable::new(*place, ChannelId::Compact(0), Address::ZERO, Address::ZERO).separator();
+    match separator {
+        Ok(separator) if separator == ours => Ok(()),
+        Err(ChainError::Node(error)) => Err(ChainError::Node(error)),
+        _ => Err(ChainError::OtherTerms("contract")),
+    }
+}
+
 /// The channel as the contract shows it at `block`. Of `SspcCompact` all terms are compared; of `Sspc` the name is their hash.
 pub(crate) async fn look(chain: &dyn Chain, target: &Target, block: u64) -> Result<OnChain, ChainError> {
     let Some(id) = target.id else { return Ok(OnChain::Absent) };
+    let call = match id {
+        ChannelId::Word(id) => Sspc::channelsCall { id }.abi_encode(),
+        ChannelId::Compact(id) => SspcCompact::channelsCall { id }.abi_encode(),
+    };
+    let answer = chain.call(target.place.contract, call.into(), block).await?;
+    if answer.is_empty() {
+        // The contract is younger than the block.
+        return Ok(OnChain::Absent);
+    }
     let (phase, deadline, round, balance_a) = match id {
-        ChannelId::Word(id) => {
-            let seen = read(chain, target.place.contract, &Sspc::channelsCall { id }, block).await?;
+        ChannelId::Word(_) => {
+            let seen = Sspc::channelsCall::abi_decode_returns(&answer).map_err(|_| NO_CHANNEL)?;
             (seen.phase, seen.deadline.to::<u64>(), seen.round.to::<u64>(), seen.balanceA)
         }
-        ChannelId::Compact(id) => {
-            let seen = read(chain, target.place.contract, &SspcCompact::channelsCall { id }, block).await?;
+        ChannelId::Compact(_) => {
+            let seen = SspcCompact::channelsCall::abi_decode_returns(&answer).map_err(|_| NO_CHANNEL)?;
             if Number::from_number(seen.phase) != Some(Number::None) {
                 compare(chain, target, &seen, block).await?;
             }

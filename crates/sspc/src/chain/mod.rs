@@ -9,7 +9,7 @@ mod simulated;
 #[cfg(feature = "alloy")]
 pub use self::alloy::RpcChain;
 pub use contract::{Target, deploy, deploy_code};
-pub(crate) use contract::{approve, credit, find, look, request, withdraw};
+pub(crate) use contract::{approve, check, credit, find, look, request, withdraw};
 #[cfg(feature = "revm")]
 pub use simulated::{SimulatedChain, Simulation};
 

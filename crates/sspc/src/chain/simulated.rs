@@ -52,7 +52,7 @@ impl Simulation {
     /// A new chain, empty.
     #[must_use]
     pub fn new(chain_id: u64) -> Self {
-        let head = Head { number: 1, time: GENESIS_TIME };
+        let head = Head { number: 0, time: GENESIS_TIME };
         let database = CacheDB::new(EmptyDB::default());
         let history = BTreeMap::from([(head.number, database.clone())]);
         let state =

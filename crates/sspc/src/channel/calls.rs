@@ -4,7 +4,7 @@ use alloy_primitives::{Address, U256};
 
 use super::{Channel, Error, Metadata, NewChannel, Received, Tools, judge, prove};
 use crate::amount::{Amount, Party};
-use crate::chain::{Request, approve, credit, withdraw};
+use crate::chain::{Request, approve, check, credit, withdraw};
 use crate::message::{Envelope, Message};
 use crate::record::{Phase, Record, SignedClose, SignedState};
 use crate::step::{Input, Proven, Refusal};
@@ -38,6 +38,7 @@ impl Channel {
         if node != place.chain_id {
             return Err(Error::OtherChain { node, channel: place.chain_id });
         }
+        check(tools.chain.as_ref(), &place).await?;
         let head = tools.chain.head().await?.number;
         // The peer may have opened before it proposed: a day of blocks, and never past what a node keeps.
         let since = if role == Party::A { head } else { head.saturating_sub(LOOK_BACK_BLOCKS) };
