@@ -254,13 +254,18 @@ impl Record {
         }
     }
 
-    /// What a guard does now by itself: answer a stale close, finish one whose deadline is over.
+    /// What a guard does now by itself: answer a stale close, finish one whose deadline is over, leave anew when a way out that was submitted
+    /// came to nothing.
     #[must_use]
     pub fn due(&self, now: u64) -> Option<Input> {
-        let Phase::Closing(closing) = self.phase else { return None };
         if self.pending.is_some() {
             return None;
         }
+        let closing = match self.phase {
+            Phase::Closing(closing) => closing,
+            Phase::Leaving => return Some(Input::ForceClose),
+            _ => return None,
+        };
         if self.is_stale(&closing) {
             return Some(Input::Dispute);
         }
