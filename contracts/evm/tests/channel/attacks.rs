@@ -427,6 +427,26 @@ fn a_batch_is_of_one_payee_and_one_token_and_of_different_channels() {
     });
 }
 
+/// One meaning has one form: bits that say nothing must be zero.
+#[test]
+fn packed_arguments_have_no_spare_bits() {
+    let mut world = World::new();
+    let channel = Channel::new(&mut world, Kind::Compact, VALUES).opened(&mut world);
+    let by = channel.close(&Party::a(), 100);
+    let refused = |world: &mut World, from: Party, value: u128, call: Call, first_spare_bit: usize| {
+        let (_, mut data) = channel.encode(call);
+        // The first argument follows the selector, its highest bits first.
+        let byte = 4 + (255 - first_spare_bit) / 8;
+        data[byte] |= 1 << (first_spare_bit % 8);
+        assert_refused!(world.send(from.address, channel.contract, value, data), WrongTerms);
+    };
+    refused(&mut world, Party::a(), VALUES[0], Call::Open, 192);
+    refused(&mut world, Party::b(), 0, Call::CooperativeClose { balance_a: 100, by }, 192);
+    refused(&mut world, Party::b(), 0, Call::Challenge { balance_a: 100, round: 1, by }, 240);
+    refused(&mut world, Party::b(), 0, Call::Dispute { balance_a: 100, round: 1, by }, 240);
+    refused(&mut world, Party::c(), 0, Call::DisputeFor { balance_a: 100, round: 1, by_a: by, by_b: by }, 240);
+}
+
 /// The parameters are those of the id: other ones are another channel, which does not exist.
 #[test]
 fn other_parameters_are_another_channel() {
