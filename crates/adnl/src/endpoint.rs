@@ -163,7 +163,7 @@ impl Endpoint {
             let mut commands = command_queue;
             driver.run(&mut commands).await;
             // Only now does `close` return: the socket is gone.
-            drop(commands);
+            end_queue(commands).await;
         });
         Ok((endpoint, Incoming { queries: query_queue, customs: custom_queue, notices: notice_queue }))
     }
@@ -228,6 +228,13 @@ impl Endpoint {
     async fn command(&self, command: Command) -> Result<(), QueryError> {
         self.commands.send(command).await.map_err(|_| QueryError::Closed)
     }
+}
+
+/// Closes a queue of calls and drops them all, so that every caller learns that nobody will answer. To drop the receiver is not enough: a call
+/// that is being sent in that moment would stay in the queue, and its caller, whose sender keeps the queue alive, wait for ever.
+pub async fn end_queue<T>(mut queue: mpsc::Receiver<T>) {
+    queue.close();
+    while queue.recv().await.is_some() {}
 }
 
 /// The task of an endpoint: the only owner of node and socket.

@@ -38,7 +38,7 @@ mod time;
 pub use crate::common::{Event, PeerRecord, Stats};
 pub use address::AddressList;
 pub use channel::{Direction, derive as derive_channel};
-pub use endpoint::{Config, Custom, Endpoint, Incoming, IncomingQuery, Notice, QueryError, Responder};
+pub use endpoint::{Config, Custom, Endpoint, Incoming, IncomingQuery, Notice, QueryError, Responder, end_queue};
 pub use message::{Message, QueryId};
 pub use node::{MAX_PAYLOAD, Node, SendError};
 pub use outbox::{Outbox, Run};

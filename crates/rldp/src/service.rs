@@ -1,7 +1,7 @@
 use crate::message::TransferId;
 use crate::transfers::{Asker, Event, MAX_MESSAGE, SendError, Transfers};
 use adnl::keys::AdnlId;
-use adnl::{Custom, Endpoint, Now};
+use adnl::{Custom, Endpoint, Now, end_queue};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -91,7 +91,11 @@ impl Rldp {
             responders: commands.downgrade(),
             queries,
         };
-        tokio::spawn(driver.run(command_queue, customs));
+        tokio::spawn(async move {
+            let mut commands = command_queue;
+            driver.run(&mut commands, customs).await;
+            end_queue(commands).await;
+        });
         (Self { commands }, query_queue)
     }
 
@@ -122,7 +126,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut customs: mpsc::Receiver<Custom>) {
+    async fn run(mut self, commands: &mut mpsc::Receiver<Command>, mut customs: mpsc::Receiver<Custom>) {
         let (mut calls, mut messages) = (Vec::with_capacity(PER_TURN), Vec::with_capacity(PER_TURN));
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);

@@ -56,3 +56,18 @@ async fn queries_of_all_sizes_in_parallel() {
     a.close().await;
     assert_eq!(a_rldp.query(peer, vec![1], 100, PATIENCE).await, Err(Error::Closed));
 }
+
+/// A call that is sent in the moment of closing is not left behind in the queue, where it would wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_in_the_moment_of_closing_ends() {
+    let (a_key, b_key) = (PrivateKey::generate(), PrivateKey::generate());
+    let (b, _b_rldp, _b_queries) = node(&b_key).await;
+    for _ in 0..200 {
+        let (a, rldp, _queries) = node(&a_key).await;
+        let record = PeerRecord { key: b_key.public(), address: Some(b.local_addr()), channel_date: 0 };
+        let peer = a.add_peer(record).await.unwrap();
+        a.close().await;
+        let ended = tokio::time::timeout(PATIENCE, rldp.query(peer, vec![1], 100, 2 * PATIENCE)).await;
+        assert_eq!(ended.expect("the call ends"), Err(Error::Closed));
+    }
+}
