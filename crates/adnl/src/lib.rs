@@ -23,13 +23,13 @@ mod answers;
 mod channel;
 mod common;
 mod endpoint;
-
 mod message;
 mod node;
 mod outbox;
 mod packet;
 mod parts;
 mod peer;
+mod recent;
 mod replay;
 mod send;
 mod socket;
@@ -43,6 +43,7 @@ pub use message::{Message, QueryId};
 pub use node::{MAX_PAYLOAD, Node, SendError};
 pub use outbox::{Outbox, Run};
 pub use packet::{Dates, Packet};
+pub use recent::Recent;
 pub use send::MAX_DATAGRAM;
 pub use time::Now;
 

@@ -7,22 +7,26 @@ use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::parts::MAX_MESSAGE;
 use crate::peer::Peer;
+use crate::recent::Recent;
 use crate::time::{Allowance, Now};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-/// Peers at a time. An unknown one takes the place of the unwanted one that is silent for longest.
+/// Peers at a time. An unknown one takes the place of an unwanted one: of those without a channel, else of all, the one that is silent
+/// for longest.
 const MAX_PEERS: usize = 4096;
 /// Shortest datagram: a channel packet's header.
 const MIN_DATAGRAM: usize = 64;
-/// Root packets accepted per source address: they cost a signature check and a key agreement before anything is known of them.
-const ROOT_BURST: u32 = 256;
+/// Root packets opened per source: each costs a key agreement, and if that gives a packet a signature check, before anything is known of
+/// the sender. Together 3 % of a processor per source.
+const ROOT_BURST: u32 = 64;
 const ROOT_INTERVAL: Duration = Duration::from_millis(5);
-/// Source addresses remembered for that.
+/// Sources remembered for that, at most twice as many, and for how long: by then the burst is there again.
 const MAX_SOURCES: usize = 8192;
+const SOURCE_TTL: Duration = Duration::from_secs(1);
 /// Largest query, answer or custom message: the constructor, the id and the length take up to 40 bytes of the message.
 pub const MAX_PAYLOAD: usize = MAX_MESSAGE - 44;
 
@@ -54,7 +58,7 @@ pub struct Node {
     peers: HashMap<AdnlId, Peer>,
     dirty: Vec<AdnlId>,
     timers: BinaryHeap<Reverse<(Duration, Timer)>>,
-    sources: HashMap<IpAddr, Allowance>,
+    sources: Recent<IpAddr, Allowance>,
 }
 
 impl Node {
@@ -74,7 +78,8 @@ impl Node {
             channels: HashMap::new(),
             stats: Stats::default(),
         };
-        Self { core, peers: HashMap::new(), dirty: Vec::new(), timers: BinaryHeap::new(), sources: HashMap::new() }
+        let sources = Recent::new(SOURCE_TTL, MAX_SOURCES);
+        Self { core, peers: HashMap::new(), dirty: Vec::new(), timers: BinaryHeap::new(), sources }
     }
 
     /// Our id.
@@ -225,16 +230,14 @@ impl Node {
         Some(id)
     }
 
-    /// Whether a source address may have a root packet opened.
+    /// Whether a source may have a root packet opened. Many sources at once make each other forgotten, never refused.
     fn admit(&mut self, now: Now, source: IpAddr) -> bool {
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
-            self.sources.retain(|_, allowance| !allowance.is_full(now.elapsed));
-            if self.sources.len() >= MAX_SOURCES {
-                return false;
-            }
-        }
-        let fresh = || Allowance::new(ROOT_BURST, ROOT_INTERVAL, now.elapsed);
-        self.sources.entry(source).or_insert_with(fresh).take(now.elapsed)
+        let source = source_of(source);
+        let known = self.sources.remove(&source);
+        let mut allowance = known.unwrap_or_else(|| Allowance::new(ROOT_BURST, ROOT_INTERVAL, now.elapsed));
+        let admitted = allowance.take(now.elapsed);
+        self.sources.insert(now.elapsed, source, allowance);
+        admitted
     }
 
     /// Whether there is room for this peer, after the least useful one was removed if need be.
@@ -243,7 +246,7 @@ impl Node {
             return true;
         }
         let unwanted = self.peers.values().filter(|peer| !peer.wanted);
-        match unwanted.min_by_key(|peer| peer.last_received).map(|peer| peer.id) {
+        match unwanted.min_by_key(|peer| (peer.is_ready(), peer.last_received)).map(|peer| peer.id) {
             Some(oldest) => {
                 self.remove_peer(&oldest);
                 true
@@ -326,6 +329,14 @@ impl Node {
                 self.timers.push(Reverse((next, Timer::Peer(id))));
             }
         }
+    }
+}
+
+/// Whoever has an address of IPv6 has 2^64 of them.
+fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

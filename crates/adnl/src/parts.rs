@@ -3,14 +3,17 @@
 use crate::cipher::sha256;
 use crate::message::Message;
 use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Largest message that may be sent in parts, and received.
 pub const MAX_MESSAGE: usize = 8320;
 /// Bytes of one part that we send.
 const PART: usize = 1024;
-/// Messages under reassembly per peer; the oldest gives way.
-const MAX_OPEN: usize = 8;
+/// Bytes of messages under reassembly per peer; the oldest gives way.
+const MAX_BYTES: usize = 128 << 10;
+/// What a message and each of its pieces cost beside their bytes.
+const OVERHEAD: usize = 128;
 const MAX_PIECES: usize = 64;
 const TTL: Duration = Duration::from_secs(10);
 
@@ -26,47 +29,74 @@ pub(crate) fn split(message: &[u8]) -> impl Iterator<Item = Bytes> + '_ {
 #[derive(Debug)]
 struct Open {
     hash: [u8; 32],
+    total: usize,
     since: Duration,
-    data: Vec<u8>,
-    /// Offset and length of what arrived.
-    pieces: Vec<(usize, usize)>,
+    /// What arrived, by offset.
+    pieces: BTreeMap<usize, Vec<u8>>,
 }
 
-/// One peer's messages under reassembly: at most [`MAX_OPEN`] × [`MAX_MESSAGE`] bytes.
+impl Open {
+    fn received(&self) -> usize {
+        self.pieces.values().map(Vec::len).sum()
+    }
+}
+
+/// One peer's messages under reassembly: at most [`MAX_BYTES`], of what was received.
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
-    open: Vec<Open>,
+    /// The oldest first.
+    open: VecDeque<Open>,
+    bytes: usize,
 }
 
 impl Reassembly {
+    /// Forgets what never became complete.
+    pub fn expire(&mut self, now: Duration) {
+        while self.open.front().is_some_and(|open| open.since + TTL <= now) {
+            self.remove(0);
+        }
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub fn expires_at(&self) -> Option<Duration> {
+        self.open.front().map(|open| open.since + TTL)
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Open> {
+        let open = self.open.remove(at)?;
+        self.bytes -= open.received() + OVERHEAD * (1 + open.pieces.len());
+        Some(open)
+    }
+
     /// Takes a part, in any order; gives the message when it is complete and matches its hash.
     pub fn part(&mut self, now: Duration, hash: [u8; 32], total_size: u32, offset: u32, data: &[u8]) -> Option<Vec<u8>> {
         let (total, offset) = (total_size as usize, offset as usize);
         if total > MAX_MESSAGE || data.is_empty() || offset.checked_add(data.len())? > total {
             return None;
         }
-        self.open.retain(|open| now < open.since + TTL);
-        let at = match self.open.iter().position(|open| open.hash == hash && open.data.len() == total) {
-            Some(at) => at,
-            None => {
-                if self.open.len() == MAX_OPEN {
-                    self.open.remove(0);
-                }
-                self.open.push(Open { hash, since: now, data: vec![0; total], pieces: Vec::new() });
-                self.open.len() - 1
-            }
-        };
+        self.expire(now);
+        while self.bytes > MAX_BYTES {
+            self.remove(0);
+        }
+        let known = self.open.iter().position(|open| open.hash == hash && open.total == total);
+        let at = known.unwrap_or_else(|| {
+            self.open.push_back(Open { hash, total, since: now, pieces: BTreeMap::new() });
+            self.bytes += OVERHEAD;
+            self.open.len() - 1
+        });
         let open = &mut self.open[at];
-        if open.pieces.len() == MAX_PIECES || open.pieces.iter().any(|piece| piece.0 == offset) {
+        if open.pieces.len() == MAX_PIECES || open.pieces.contains_key(&offset) {
             return None;
         }
-        open.pieces.push((offset, data.len()));
-        open.data[offset..offset + data.len()].copy_from_slice(data);
-        if open.pieces.iter().map(|piece| piece.1).sum::<usize>() < total {
+        open.pieces.insert(offset, data.to_vec());
+        self.bytes += data.len() + OVERHEAD;
+        if open.received() < total {
             return None;
         }
-        let done = self.open.swap_remove(at);
-        (sha256(&done.data) == hash).then_some(done.data)
+        // Pieces that overlap do not add up to the message, and the hash tells.
+        let done = self.remove(at)?;
+        let data = done.pieces.into_values().collect::<Vec<_>>().concat();
+        (sha256(&data) == hash).then_some(data)
     }
 }
 
@@ -104,7 +134,8 @@ mod tests {
                 for (total, offset) in [(total, offset), (total % 9000, offset % 9000)] {
                     let done = reassembly.part(Duration::ZERO, [hash % 12; 32], total, offset, &vec![1; len]);
                     prop_assert!(done.is_none());
-                    prop_assert!(reassembly.open.len() <= MAX_OPEN && reassembly.open.iter().all(|open| open.data.len() <= MAX_MESSAGE));
+                    let held: usize = reassembly.open.iter().map(Open::received).sum();
+                    prop_assert!(held <= reassembly.bytes && reassembly.bytes <= MAX_BYTES + 2 * OVERHEAD + len);
                 }
             }
         }

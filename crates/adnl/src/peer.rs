@@ -27,13 +27,15 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const MAX_KEEPALIVE: Duration = Duration::from_secs(60);
 /// An unwanted peer that is silent for so long is forgotten (network 3.11).
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
+/// The same for one that did not get as far as a channel.
+const PENDING: Duration = Duration::from_secs(30);
 /// A channel key that nothing reacted to for so long is replaced: the peer may hold a larger date for us.
 const RENEW_KEY_AFTER: Duration = Duration::from_secs(10);
 /// An address is not moved by a packet with an old number unless the peer was silent for so long.
 const ADDRESS_HOLD: Duration = Duration::from_secs(10);
 /// Root packets to one peer: so many at once, then one per interval, as C++ nodes limit them (network 3.11).
 const ROOT_BURST: u32 = 16;
-const ROOT_INTERVAL: Duration = Duration::from_millis(250);
+const ROOT_INTERVAL: Duration = Duration::from_millis(500);
 /// Unanswered queries to one peer.
 const MAX_QUERIES: usize = 8192;
 /// Pauses before a query's copies (network 3.8); the last one repeats.
@@ -226,16 +228,18 @@ impl Peer {
     /// A larger epoch: the peer forgot the channel and starts counting anew. Our channel key stays (network 3.6 step 3).
     fn restarted(&mut self, now: Now, core: &mut Core, epoch: u32) {
         let known = std::mem::replace(&mut self.epoch, epoch);
+        if known == 0 {
+            // The first that we hear of it: what we sent it was for this run, and was counted.
+            return;
+        }
         (self.in_seqno, self.out_seqno) = (0, 0);
         (self.list_version, self.list_acked) = (None, false);
         self.retire_channel(now, core);
-        if known != 0 {
-            tracing::debug!(peer = brief(&self.id), epoch, "peer restarted");
-            core.events.push(Event::Reset { peer: self.id });
-            // What we asked before is lost (network 3.6): ask again at once.
-            for asked in self.queries.values() {
-                self.queue.push(now.elapsed, asked.message.clone(), true);
-            }
+        tracing::debug!(peer = brief(&self.id), epoch, "peer restarted");
+        core.events.push(Event::Reset { peer: self.id });
+        // What we asked before is lost (network 3.6): ask again at once.
+        for asked in self.queries.values() {
+            self.queue.push(now.elapsed, asked.message.clone(), true);
         }
     }
 
@@ -311,11 +315,11 @@ impl Peer {
             }
             Message::Query { id, data } => match self.answers.get(&id) {
                 Known::New => {
-                    self.answers.begin(now.elapsed, id);
+                    self.answers.begin(now.elapsed, &id);
                     let data = Bytes::copy_from_slice(data);
                     core.events.push(Event::Query { peer: self.key, peer_id: self.id, id, data });
                 }
-                Known::Running => {}
+                Known::Taken => {}
                 Known::Answered(answer) => self.queue.push(now.elapsed, answer, false),
             },
             Message::Answer { id, data } => {
@@ -424,7 +428,7 @@ impl Peer {
     }
 
     pub fn answer(&mut self, now: Now, id: &QueryId, message: Bytes) {
-        self.answers.finish(id, &message);
+        self.answers.finish(now.elapsed, id, &message);
         self.queue.push(now.elapsed, message, false);
     }
 
@@ -441,6 +445,8 @@ impl Peer {
             self.drop_previous(core);
         }
         self.queue.drop_stale(now.elapsed);
+        self.answers.expire(now.elapsed);
+        self.parts.expire(now.elapsed);
         if self.ack_at.is_some_and(|at| at <= now.elapsed) {
             self.ack_at = None;
             self.nop_due = true;
@@ -457,21 +463,22 @@ impl Peer {
     }
 
     fn is_idle(&self, now: Now) -> bool {
-        !self.wanted && self.queries.is_empty() && self.last_received + IDLE <= now.elapsed
+        !self.wanted && self.queries.is_empty() && self.last_received + self.patience() <= now.elapsed
+    }
+
+    /// Silence after which an unwanted peer is forgotten: soon when it said something but never opened a channel.
+    fn patience(&self) -> Duration {
+        if self.contact && !self.is_ready() { PENDING } else { IDLE }
     }
 
     /// When [`Self::handle_timer`] or a flush has something to do next.
     pub fn next_timer(&mut self, now: Now) -> Duration {
-        let idle_at = (self.last_received + IDLE).max(now.elapsed + Duration::from_secs(1));
+        let idle_at = (self.last_received + self.patience()).max(now.elapsed + Duration::from_secs(1));
         let mut next = if self.wanted { self.keepalive_at } else { idle_at };
-        if let Some(previous) = &self.previous {
-            next = next.min(previous.until);
-        }
-        if let Some(at) = self.ack_at {
+        let stale = [self.queue.stale_at(), self.answers.expires_at(), self.parts.expires_at()];
+        let ends = [self.previous.as_ref().map(|previous| previous.until), self.ack_at];
+        for at in stale.into_iter().chain(ends).flatten() {
             next = next.min(at);
-        }
-        if let Some(stale) = self.queue.stale_at() {
-            next = next.min(stale);
         }
         // One that is allowed now leaves with the next flush and needs no timer.
         let allowed = self.root_allowance.next(now.elapsed);

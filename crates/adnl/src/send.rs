@@ -132,9 +132,12 @@ impl Peer {
         // A fresh key per packet; the sender shows in `from` and the signature only.
         let ephemeral = PrivateKey::generate();
         let Ok(secret) = ephemeral.shared_secret(&self.key) else { return };
+        // A peer that forgot us without a restart has sent nothing that could be confirmed, and C++ nodes refuse what confirms more than
+        // they sent (network 3.5).
+        let silent = silent_for(self.waiting_since, now, SILENT) || silent_for(self.root_since, now, HANDSHAKE_SILENT);
         let head = Head {
             seqno: self.next_seqno(),
-            confirm_seqno: self.in_seqno,
+            confirm_seqno: if silent { 0 } else { self.in_seqno },
             root: Some(RootHead {
                 key: &core.key,
                 address: (!self.list_acked).then_some(&core.address),

@@ -42,10 +42,4 @@ impl Allowance {
         self.refill(now);
         if self.left > 0 { now } else { self.since + self.interval }
     }
-
-    /// Whether the full burst is there again, so that nothing needs to be remembered.
-    pub fn is_full(&mut self, now: Duration) -> bool {
-        self.refill(now);
-        self.left == self.burst
-    }
 }
