@@ -78,6 +78,8 @@ pub struct Stats {
     pub repeated: u64,
     /// Datagrams refused: foreign, garbled, unsigned, outdated or over a limit.
     pub refused: u64,
+    /// Root packets for which a key agreement was made, which is the expensive step of receiving.
+    pub opened: u64,
     /// Datagrams written.
     pub sent: u64,
     /// Those of them outside of channels, which cost a hundred times as much.

@@ -182,6 +182,7 @@ impl Node {
         if !self.admit(now, from.ip()) {
             return None;
         }
+        self.core.stats.opened += 1;
         let secret = self.core.key.shared_secret(&PublicKey::from_bytes(key).ok()?).ok()?;
         if !cipher::open(&secret, checksum, body) {
             return None;

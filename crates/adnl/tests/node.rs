@@ -127,7 +127,9 @@ impl Link {
                 assert!(datagram.len() <= MAX_DATAGRAM);
                 self.count += 1;
                 for copy in 0..2 {
-                    let flies = if copy == 0 { self.dice.roll(100) >= self.loss } else { self.dice.roll(100) < self.loss };
+                    let lost = self.dice.roll(100) < self.loss;
+                    // As many are doubled, unless nothing gets through at all.
+                    let flies = if copy == 0 { !lost } else { lost && self.loss < 100 };
                     if flies {
                         let delay = 300 + if self.loss > 0 { self.dice.roll(20_000) } else { 0 };
                         self.flying.push((self.elapsed + Duration::from_micros(delay), self.count, from, datagram.to_vec()));
@@ -364,6 +366,47 @@ fn an_absent_wanted_peer_costs_little() {
     link.run(Duration::from_secs(70));
     let id = link.ask(0, b"there?");
     link.expect_answer(0, &id, b"there?", Duration::from_millis(10));
+}
+
+/// network 9 row 9: the peer closed the session without a word and without a restart; its keys and dates are new then.
+#[test]
+fn a_peer_that_forgot_us_is_reached_outside_of_the_channel() {
+    let mut link = Link::new(0, 1);
+    link.meet(0);
+    let id = link.ask(0, b"before");
+    link.expect_answer(0, &id, b"before", Duration::from_millis(100));
+    for round in 0..3 {
+        let forgotten = link.sides[0].node.id();
+        link.sides[1].node.remove_peer(&forgotten);
+        link.collect();
+        let roots = link.sent_root();
+        let id = link.ask(0, &[round; 7]);
+        link.expect_answer(0, &id, &[round; 7], Duration::from_millis(800));
+        assert!(link.sent_root() > roots);
+        let roots = link.sent_root();
+        let id = link.ask(0, &[round; 8]);
+        link.expect_answer(0, &id, &[round; 8], Duration::from_millis(10));
+        assert!(link.sent_root() <= roots + 1, "the channel is open again");
+        link.run(Duration::from_secs(2));
+    }
+}
+
+/// Whoever never gets as far as a channel is forgotten soon, and makes room before anybody else.
+#[test]
+fn a_peer_without_a_channel_is_forgotten_after_30_seconds() {
+    let mut link = Link::new(0, 1);
+    let record = link.sides[1].record();
+    link.sides[0].node.add_peer(link.now(), &record, false).unwrap();
+    link.ask(0, b"?");
+    // The first datagram arrives, nothing else does.
+    let (_, _, _, mut datagram) = link.flying.remove(0);
+    let (now, from) = (link.now(), link.sides[0].addr);
+    link.sides[1].node.handle_datagram(now, from, &mut datagram);
+    link.loss = 100;
+    link.run(Duration::from_secs(25));
+    assert_eq!(link.sides[1].node.peers(), 1);
+    link.run(Duration::from_secs(10));
+    assert_eq!(link.sides[1].node.peers(), 0);
 }
 
 #[test]
