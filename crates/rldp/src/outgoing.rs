@@ -45,6 +45,8 @@ pub(crate) struct Outgoing {
     /// The next round of repair, unless the receiver reacts before.
     pub timer: Duration,
     pub deadline: Duration,
+    /// When its timer is set to.
+    pub armed: Duration,
     pub turn: Turn,
 }
 
@@ -75,8 +77,14 @@ impl Outgoing {
             pause,
             timer: now + pause,
             deadline,
+            armed: deadline,
             turn: Turn::Free,
         }
+    }
+
+    /// When there is something to do.
+    pub fn wakes_at(&self) -> Duration {
+        if self.turn == Turn::Waiting { self.deadline } else { self.timer.min(self.deadline) }
     }
 
     /// Symbols of the first part.

@@ -2,11 +2,10 @@ use crate::fec::{Fec, RaptorQ};
 use crate::incoming::{COMPLETE_EVERY, Incoming, Taken};
 use crate::message::{Body, Message, Packet, Receipt, SYMBOL, Symbol, TransferId, Version};
 use crate::outgoing::{Outgoing, Turn};
-use adnl::Custom;
 use adnl::keys::AdnlId;
+use adnl::{Custom, Recent};
 use bytes::Bytes;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 pub use adnl::Now;
@@ -28,9 +27,9 @@ const SMALL: u32 = 8;
 const MAX_UNEXPECTED_TRANSFERS: usize = 128;
 /// Bytes of symbols held for all peers, beyond which nothing unexpected is begun.
 const MAX_RECEIVING: usize = 128 << 20;
-/// Finished transfers remembered per peer, and for how long, so that none is taken twice.
-const MAX_FINISHED: usize = 65_536;
-const FINISHED_TTL: Duration = Duration::from_secs(60);
+/// Finished transfers remembered per peer, at most twice as many, and for how long at least, so that none is taken twice.
+const MAX_FINISHED: usize = 458_752;
+const FINISHED_TTL: Duration = Duration::from_secs(30);
 /// A transfer without symbols for so long is dropped.
 const RECEIVE_IDLE: Duration = Duration::from_secs(30);
 /// The completion of a message waits so long for an answer's symbol to ride with.
@@ -99,18 +98,12 @@ struct Asked {
     deadline: Duration,
 }
 
-struct Finished {
-    at: Duration,
-    completed: Duration,
-}
-
-#[derive(Default)]
 struct Peer {
     asked: HashMap<TransferId, Asked>,
     outgoing: HashMap<TransferId, Outgoing>,
     incoming: HashMap<TransferId, Incoming>,
-    finished: HashMap<TransferId, Finished>,
-    finished_order: VecDeque<TransferId>,
+    /// When the completion of each was last said.
+    finished: Recent<TransferId, Duration>,
     /// Large messages under way, and those that wait.
     large: usize,
     waiting: VecDeque<TransferId>,
@@ -120,6 +113,22 @@ struct Peer {
     round_trip: Option<Duration>,
 }
 
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            asked: HashMap::new(),
+            outgoing: HashMap::new(),
+            incoming: HashMap::new(),
+            finished: Recent::new(FINISHED_TTL, MAX_FINISHED),
+            large: 0,
+            waiting: VecDeque::new(),
+            held: Vec::new(),
+            held_until: None,
+            round_trip: None,
+        }
+    }
+}
+
 impl Peer {
     fn pause(&self) -> Duration {
         self.round_trip.map_or(FIRST_PAUSE, |round_trip| (2 * round_trip).max(MIN_PAUSE))
@@ -127,24 +136,6 @@ impl Peer {
 
     fn sample(&mut self, sample: Duration) {
         self.round_trip = Some(self.round_trip.map_or(sample, |known| (7 * known + sample) / 8));
-    }
-
-    fn finish(&mut self, now: Duration, transfer: TransferId) {
-        self.forget_finished(now);
-        if self.finished.insert(transfer, Finished { at: now, completed: now }).is_none() {
-            self.finished_order.push_back(transfer);
-        }
-    }
-
-    fn forget_finished(&mut self, now: Duration) {
-        while let Some(oldest) = self.finished_order.front() {
-            let stale = self.finished.get(oldest).is_none_or(|finished| finished.at + FINISHED_TTL <= now);
-            if !stale && self.finished_order.len() < MAX_FINISHED {
-                break;
-            }
-            self.finished.remove(oldest);
-            self.finished_order.pop_front();
-        }
     }
 
     fn is_idle(&self) -> bool {
@@ -165,7 +156,8 @@ enum Timer {
 /// [`Event`]s come out.
 pub struct Transfers {
     peers: HashMap<AdnlId, Peer>,
-    timers: BinaryHeap<Reverse<(Duration, Timer)>>,
+    /// Those of what is under way, and few others: they are taken out when it ends.
+    timers: BTreeSet<(Duration, Timer)>,
     fec: Box<dyn Fec>,
     out: Vec<Custom>,
     events: Vec<Event>,
@@ -182,7 +174,7 @@ impl Default for Transfers {
 impl Transfers {
     /// Transfers with this erasure code.
     pub fn new(fec: Box<dyn Fec>) -> Self {
-        let timers = BinaryHeap::from([Reverse((SWEEP, Timer::Sweep))]);
+        let timers = BTreeSet::from([(SWEEP, Timer::Sweep)]);
         Self { peers: HashMap::new(), timers, fec, out: Vec::new(), events: Vec::new(), receiving: 0 }
     }
 
@@ -210,7 +202,7 @@ impl Transfers {
             Message::Query { id: query, max_answer: max_answer as u64, timeout: now.unix.saturating_add(seconds), data };
         let deadline = now.elapsed + timeout;
         state.asked.insert(transfer, Asked { query, max_answer, deadline });
-        self.timers.push(Reverse((deadline, Timer::Query(peer, transfer))));
+        self.timers.insert((deadline, Timer::Query(peer, transfer)));
         self.send(now, peer, Version::V2, transfer, message.to_bytes(), deadline);
         Ok(transfer)
     }
@@ -238,11 +230,27 @@ impl Transfers {
             state.waiting.push_back(transfer);
         }
         let small = outgoing.turn == Turn::Free;
-        state.outgoing.insert(transfer, outgoing);
-        self.timers.push(Reverse((deadline, Timer::Repair(peer, transfer))));
+        // One whose id is under way already does not come from a peer that keeps to the rules.
+        if let Some(replaced) = state.outgoing.insert(transfer, outgoing) {
+            state.large -= usize::from(replaced.turn == Turn::Taken);
+            self.timers.remove(&(replaced.armed, Timer::Repair(peer, transfer)));
+        }
+        self.timers.insert((deadline, Timer::Repair(peer, transfer)));
         match small {
             true => self.begin(now, peer, transfer, Turn::Free),
             false => self.next_turns(now, peer),
+        }
+    }
+
+    /// Sets the timer of a message that we send.
+    fn arm(&mut self, peer: AdnlId, transfer: TransferId) {
+        let state = self.peers.get_mut(&peer);
+        let Some(outgoing) = state.and_then(|state| state.outgoing.get_mut(&transfer)) else { return };
+        let at = outgoing.wakes_at();
+        if at != outgoing.armed {
+            self.timers.remove(&(outgoing.armed, Timer::Repair(peer, transfer)));
+            self.timers.insert((at, Timer::Repair(peer, transfer)));
+            outgoing.armed = at;
         }
     }
 
@@ -252,7 +260,7 @@ impl Transfers {
         let mut symbols = Vec::new();
         outgoing.turn = turn;
         outgoing.begin(now.elapsed, &mut symbols);
-        self.timers.push(Reverse((outgoing.timer, Timer::Repair(peer, transfer))));
+        self.arm(peer, transfer);
         self.emit(peer, symbols);
     }
 
@@ -272,7 +280,9 @@ impl Transfers {
     /// Ends a message that we send, and lets another one begin.
     fn stop(&mut self, now: Now, peer: AdnlId, transfer: &TransferId) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        if state.outgoing.remove(transfer).is_some_and(|outgoing| outgoing.turn == Turn::Taken) {
+        let Some(outgoing) = state.outgoing.remove(transfer) else { return };
+        self.timers.remove(&(outgoing.armed, Timer::Repair(peer, *transfer)));
+        if outgoing.turn == Turn::Taken {
             state.large -= 1;
             self.next_turns(now, peer);
         }
@@ -283,7 +293,9 @@ impl Transfers {
         if !symbols.is_empty()
             && let Some(state) = self.peers.get_mut(&peer)
         {
-            state.held_until = None;
+            if let Some(until) = state.held_until.take() {
+                self.timers.remove(&(until, Timer::Held(peer)));
+            }
             self.out.extend(state.held.drain(..).map(|data| Custom { peer, data, reply: false }));
         }
         self.out.extend(symbols.into_iter().map(|data| Custom { peer, data, reply: true }));
@@ -320,8 +332,9 @@ impl Transfers {
             state.sample(sample);
         }
         self.emit(peer, symbols);
-        if over {
-            self.stop(now, peer, transfer);
+        match over {
+            true => self.stop(now, peer, transfer),
+            false => self.arm(peer, *transfer),
         }
     }
 
@@ -331,9 +344,9 @@ impl Transfers {
         }
         let (version, transfer) = (packet.version, packet.transfer);
         let state = self.peers.entry(peer).or_default();
-        if let Some(finished) = state.finished.get_mut(&transfer) {
-            if finished.completed + COMPLETE_EVERY <= now.elapsed {
-                finished.completed = now.elapsed;
+        if let Some(completed) = state.finished.get_mut(&transfer) {
+            if *completed + COMPLETE_EVERY <= now.elapsed {
+                *completed = now.elapsed;
                 self.reply(peer, version, transfer, Body::Complete { part: symbol.part });
             }
             return;
@@ -358,7 +371,7 @@ impl Transfers {
         let taken = incoming.symbol(now.elapsed, symbol, bytes, &*self.fec);
         self.receiving += incoming.held - held;
         if let Some(at) = incoming.confirm_at().filter(|at| confirm_at != Some(*at)) {
-            self.timers.push(Reverse((at, Timer::Confirm(peer, transfer))));
+            self.timers.insert((at, Timer::Confirm(peer, transfer)));
         }
         match taken {
             Taken::Stored | Taken::Refused => {}
@@ -366,12 +379,12 @@ impl Transfers {
             Taken::Part => self.reply(peer, version, transfer, Body::Complete { part: symbol.part }),
             Taken::Message(data) => {
                 self.receiving -= state.incoming.remove(&transfer).map_or(0, |incoming| incoming.held);
-                state.finish(now.elapsed, transfer);
+                state.finished.insert(now.elapsed, transfer, now.elapsed);
                 let body = Body::Complete { part: symbol.part };
                 state.held.push(Packet { version, transfer, body }.to_bytes().into());
                 if state.held_until.is_none() {
                     state.held_until = Some(now.elapsed + COMPLETE_DELAY);
-                    self.timers.push(Reverse((now.elapsed + COMPLETE_DELAY, Timer::Held(peer))));
+                    self.timers.insert((now.elapsed + COMPLETE_DELAY, Timer::Held(peer)));
                 }
                 self.received(now, peer, version, transfer, data.into());
             }
@@ -392,7 +405,8 @@ impl Transfers {
             }
             Ok(Message::Answer { id, data }) => {
                 let (asked, state) = (complement(&transfer), self.peers.entry(peer).or_default());
-                if state.asked.get(&asked).is_some_and(|known| known.query == id) {
+                if let Some(known) = state.asked.get(&asked).filter(|known| known.query == id) {
+                    self.timers.remove(&(known.deadline, Timer::Query(peer, asked)));
                     state.asked.remove(&asked);
                     // An answer shows that the query arrived, even when its completion got lost.
                     self.events.push(Event::Answer { id: asked, data: bytes.slice_ref(data) });
@@ -406,13 +420,13 @@ impl Transfers {
 
     /// Does everything that is due.
     pub fn handle_timers(&mut self, now: Now) {
-        while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now.elapsed) {
-            match self.timers.pop() {
-                Some(Reverse((_, Timer::Held(peer)))) => self.release_held(now, peer),
-                Some(Reverse((_, Timer::Confirm(peer, transfer)))) => self.confirm(now, peer, transfer),
-                Some(Reverse((_, Timer::Repair(peer, transfer)))) => self.repair(now, peer, transfer),
-                Some(Reverse((_, Timer::Query(peer, transfer)))) => self.expire(now, peer, transfer),
-                Some(Reverse((_, Timer::Sweep))) => self.sweep(now),
+        while self.timers.first().is_some_and(|(at, _)| *at <= now.elapsed) {
+            match self.timers.pop_first() {
+                Some((_, Timer::Held(peer))) => self.release_held(now, peer),
+                Some((_, Timer::Confirm(peer, transfer))) => self.confirm(now, peer, transfer),
+                Some((_, Timer::Repair(peer, transfer))) => self.repair(now, peer, transfer),
+                Some((_, Timer::Query(peer, transfer))) => self.expire(now, peer, transfer),
+                Some((_, Timer::Sweep)) => self.sweep(now),
                 None => {}
             }
         }
@@ -420,7 +434,7 @@ impl Transfers {
 
     /// When [`Self::handle_timers`] is to be called next.
     pub fn next_timer(&self) -> Option<Duration> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.timers.first().map(|(at, _)| *at)
     }
 
     fn release_held(&mut self, now: Now, peer: AdnlId) {
@@ -445,14 +459,11 @@ impl Transfers {
         if outgoing.deadline <= now.elapsed {
             return self.stop(now, peer, &transfer);
         }
-        if outgoing.turn == Turn::Waiting {
-            return;
-        }
         let mut symbols = Vec::new();
-        if outgoing.timer <= now.elapsed {
+        if outgoing.turn != Turn::Waiting && outgoing.timer <= now.elapsed {
             outgoing.repair(now.elapsed, &*self.fec, &mut symbols);
         }
-        self.timers.push(Reverse((outgoing.timer.min(outgoing.deadline), Timer::Repair(peer, transfer))));
+        self.arm(peer, transfer);
         self.emit(peer, symbols);
     }
 
@@ -473,17 +484,10 @@ impl Transfers {
                 self.receiving -= if keep { 0 } else { incoming.held };
                 keep
             });
-            state.forget_finished(now.elapsed);
+            state.finished.expire(now.elapsed);
             !state.is_idle()
         });
-        // Timers of what is over would otherwise stay until their time.
-        let peers = &self.peers;
-        self.timers.retain(|Reverse((_, timer))| match timer {
-            Timer::Repair(peer, transfer) => peers.get(peer).is_some_and(|state| state.outgoing.contains_key(transfer)),
-            Timer::Query(peer, transfer) => peers.get(peer).is_some_and(|state| state.asked.contains_key(transfer)),
-            Timer::Held(_) | Timer::Confirm(..) | Timer::Sweep => true,
-        });
-        self.timers.push(Reverse((now.elapsed + SWEEP, Timer::Sweep)));
+        self.timers.insert((now.elapsed + SWEEP, Timer::Sweep));
     }
 
     /// The messages to be sent since the last call.
