@@ -362,6 +362,44 @@ async fn a_command_that_its_channel_puts_on_record_is_carried_out_once() {
 }
 
 #[tokio::test]
+async fn copies_of_a_command_and_of_a_key_in_one_batch_count_once() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut a = node.channel(&committer, 1).await;
+    let mut b = node.channel(&committer, 2).await;
+    let of = |channel: &mut TestChannel, key: u8| {
+        channel.change(vec![Write::VirtualKey(virtual_key(key))]).of_command("r".into(), &[1; 32])
+    };
+    let lock = lock_shard(&node, a.shard).await;
+    let front = committer.commit(a.change(vec![]));
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    // Twice on one channel, with what was made after it, and once more on another.
+    let first = committer.commit(of(&mut a, 1));
+    let second = committer.commit(of(&mut a, 2));
+    let behind = committer.commit(a.change(vec![]));
+    let elsewhere = committer.commit(of(&mut b.clone(), 3));
+    drop(lock);
+    assert_eq!(front.await.unwrap(), Verdict::Applied);
+    assert_eq!(first.await.unwrap(), Verdict::Applied);
+    assert_eq!(second.await.unwrap(), Verdict::KnownRequest);
+    assert_eq!(behind.await.unwrap(), Verdict::Stale);
+    assert_eq!(elsewhere.await.unwrap(), Verdict::KnownRequest);
+    assert_eq!(node.count("SELECT count(*) FROM engine.virtual_key", &[]).await, 1);
+
+    // A key that two channels bring at once: one of them has it.
+    a.row.version = 3;
+    let lock = lock_shard(&node, a.shard).await;
+    let front = committer.commit(a.change(vec![]));
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let one = committer.commit(a.change(vec![Write::VirtualKey(virtual_key(9))]));
+    let other = committer.commit(b.change(vec![Write::VirtualKey(virtual_key(9))]));
+    drop(lock);
+    assert_eq!(front.await.unwrap(), Verdict::Applied);
+    assert_eq!(one.await.unwrap(), Verdict::Applied);
+    assert_eq!(other.await.unwrap(), Verdict::UsedKey(virtual_key(9)));
+}
+
+#[tokio::test]
 async fn of_two_committers_under_one_epoch_none_takes_the_others_batches_for_its_own() {
     let node = Node::start().await;
     let first = node.committer().await;

@@ -91,6 +91,30 @@ async fn a_repeated_command_needs_no_route_and_no_money() -> anyhow::Result<()> 
     Ok(())
 }
 
+/// A client that repeats a call while the first one is under way, which no lookup sees yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_command_at_once_pay_once() -> anyhow::Result<()> {
+    const ROUNDS: u128 = 20;
+    const AMOUNT: u128 = TON / 100;
+    let world = World::start(&["a", "b", "c"]).await?;
+    let channels = [world.open(0, 1, 10 * TON).await?, world.open(1, 2, 10 * TON).await?];
+    for _ in 0..ROUNDS {
+        let request = world.send(AMOUNT, uuid());
+        let copies = (0..8).map(|_| {
+            let (mut api, request) = (world.api(0), request.clone());
+            async move { api.send_transfer(request).await }
+        });
+        let answers = futures::future::try_join_all(copies).await?;
+        let first = answers[0].get_ref().virtual_key.clone();
+        for answer in answers {
+            let answer = answer.into_inner();
+            assert_eq!((answer.status(), &answer.virtual_key), (TransferStatus::Paid, &first), "{answer:?}");
+        }
+    }
+    world.until_sent(channels, ROUNDS, AMOUNT).await?;
+    world.audit().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_virtual_channel_is_signed_and_closed_by_its_receiver() -> anyhow::Result<()> {
     let world = World::start(&["a", "b", "c"]).await?;

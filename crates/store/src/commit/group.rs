@@ -78,12 +78,14 @@ impl Group {
     }
 }
 
-/// Groups jobs by channel, in the order of each channel's first one. A change that does not follow the one before it is stale.
+/// Groups jobs by channel, in the order of each channel's first one. A change that does not follow the one before it is stale; one whose command is
+/// in the group already is not applied with it: the rows of a group are one, and so the command would be on record once and carried out twice.
 pub(super) fn group(jobs: Vec<Job>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<Address, usize> = HashMap::new();
     for job in jobs {
         match places.get(&job.change.channel).map(|place| &mut groups[*place]) {
+            Some(group) if job.change.rows.requests.keys().any(|id| group.has_request(id)) => job.end(Verdict::KnownRequest),
             Some(group) if group.follows(&job.change) => group.jobs.push(job),
             Some(_) => job.end(Verdict::Stale),
             None => {

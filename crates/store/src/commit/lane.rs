@@ -235,7 +235,7 @@ impl Load {
     }
 }
 
-/// Ends the groups that cannot be applied, but for such of several changes, which are given back to be tried one by one.
+/// Ends the groups of shards that are lost. Those with a used key or a known command are given back: tried one by one, each has a verdict of its own.
 fn bar(groups: &mut Vec<Group>, lost: &[usize], used: &[Key], known: &[String]) -> Vec<Group> {
     let fences = super::statement::fences(groups);
     let lost: Vec<_> = lost.iter().filter_map(|place| fences.get(place.wrapping_sub(1))).collect();
@@ -245,18 +245,8 @@ fn bar(groups: &mut Vec<Group>, lost: &[usize], used: &[Key], known: &[String]) 
             let (shard, epoch) = group.fence();
             tracing::warn!(shard, epoch, changes = group.jobs.len(), "not the owner any more: nothing was applied");
             group.jobs.into_iter().for_each(|job| job.end(Verdict::NotOwner));
-        } else if let Some(key) = used.iter().find(|key| group.has_key(key)) {
-            if group.jobs.len() == 1 {
-                group.fail(Verdict::UsedKey(*key));
-            } else {
-                apart.push(group);
-            }
-        } else if known.iter().any(|id| group.has_request(id)) {
-            if group.jobs.len() == 1 {
-                group.fail(Verdict::KnownRequest);
-            } else {
-                apart.push(group);
-            }
+        } else if used.iter().any(|key| group.has_key(key)) || known.iter().any(|id| group.has_request(id)) {
+            apart.push(group);
         } else {
             groups.push(group);
         }
