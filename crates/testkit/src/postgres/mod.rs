@@ -29,6 +29,8 @@ const STOP: Duration = Duration::from_secs(30);
 /// Longest folder name that leaves room for a socket's name (the system allows 107 bytes).
 const MAX_SOCKET_FOLDER: usize = 90;
 
+const LOOPBACK: &str = "127.0.0.1";
+
 /// Durability as in production; little memory, many connections.
 const SETTINGS: [&str; 10] = [
     "listen_addresses=127.0.0.1",
@@ -138,17 +140,14 @@ impl Cluster {
             client.batch_execute(&format!("CREATE DATABASE {name} OWNER {name}")).await?;
             client.batch_execute(&format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC")).await?;
         }
-        let url = self.url(name, &password, name);
-        let local_url = match self.sockets() {
-            None => url.clone(),
-            Some(folder) => format!("postgres://{name}:{password}@{}:{}/{name}", url_host(folder), self.port),
-        };
-        Ok(Database { name: name.into(), url, local_url })
+        let host = self.sockets().map_or(LOOPBACK.into(), url_host);
+        let url = |host: &str| self.url(host, name, &password, name);
+        Ok(Database { name: name.into(), url: url(LOOPBACK), local_url: url(&host) })
     }
 
     /// Address for the superuser, for tests that look at the server itself.
     pub fn admin_url(&self) -> String {
-        self.url(ADMIN, &self.password, "postgres")
+        self.url(LOOPBACK, ADMIN, &self.password, "postgres")
     }
 
     /// Values of settings, as the server has them.
@@ -223,8 +222,8 @@ impl Cluster {
         self.folder.join("data")
     }
 
-    fn url(&self, role: &str, password: &str, database: &str) -> String {
-        format!("postgres://{role}:{password}@127.0.0.1:{}/{database}", self.port)
+    fn url(&self, host: &str, role: &str, password: &str, database: &str) -> String {
+        format!("postgres://{role}:{password}@{host}:{}/{database}", self.port)
     }
 
     fn initialise(&self) -> anyhow::Result<()> {
