@@ -109,14 +109,14 @@ pub(crate) enum Command {
     #[command(
         after_help = "The chain's fees come on top of the amount.\n\nExample:\n  causeway topup <address of the channel> 2.5"
     )]
-    Topup(TopUpArgs),
+    Topup(FundsArgs),
     /// Take money out of a channel to the wallet; the channel stays open.
     #[command(
         after_help = "The peer must agree: its operator allows withdrawals or not. Waits until the chain has paid; exit code 3: not known yet, \
         repeat with the same --request-id. Until the withdrawal is done, a peer that falls silent can hold up what stays in the channel.\n\n\
         Example:\n  causeway withdraw <address of the channel> 2.5"
     )]
-    Withdraw(WithdrawArgs),
+    Withdraw(FundsArgs),
     /// Open a virtual channel to a receiver, to be paid later with `sign` and `close`.
     #[command(after_help = "The capacity is reserved until the channel is closed or has expired.\n\nExamples:\n  \
         causeway open <key of the receiver> 5 --ttl 24h\n  \
@@ -220,25 +220,12 @@ pub(crate) struct DeployArgs {
     pub change: ChangeArgs,
 }
 
-/// `topup`.
+/// `topup`, `withdraw`.
 #[derive(Debug, Args)]
-pub(crate) struct TopUpArgs {
+pub(crate) struct FundsArgs {
     /// Address of the channel.
     pub channel: String,
-    /// What the channel gains, in coin units.
-    pub amount: String,
-    #[command(flatten)]
-    pub coin: CoinArgs,
-    #[command(flatten)]
-    pub change: ChangeArgs,
-}
-
-/// `withdraw`.
-#[derive(Debug, Args)]
-pub(crate) struct WithdrawArgs {
-    /// Address of the channel.
-    pub channel: String,
-    /// What leaves the channel, in coin units.
+    /// What the channel gains or loses, in coin units.
     pub amount: String,
     #[command(flatten)]
     pub coin: CoinArgs,

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::query::{get_channel, same_coin};
 use super::{Session, incomplete, with_id};
-use crate::args::{CloseArgs, DeployArgs, DestroyArgs, LiftArgs, OpenArgs, RouteArgs, SendArgs, TopUpArgs, WithdrawArgs};
+use crate::args::{CloseArgs, DeployArgs, DestroyArgs, FundsArgs, LiftArgs, OpenArgs, RouteArgs, SendArgs};
 use crate::failure::{FAILED, Failure, UNREACHABLE};
 use crate::input::{self, Unit};
 use crate::output::Output;
@@ -35,26 +35,14 @@ pub(super) async fn deploy(session: &mut Session<'_>, args: &DeployArgs) -> Resu
     Ok(Output::new(with_id(json!({ "channel": to_json::channel(&channel) }), &request_id), text::channel(&channel) + note))
 }
 
-pub(super) async fn top_up(session: &mut Session<'_>, args: &TopUpArgs) -> Result<Output, Failure> {
-    let request_id = input::request_id(args.change.request_id.as_deref())?;
-    let unit = Unit::parse(&args.coin.coin, args.coin.decimals)?;
-    let address = input::address("channel", &args.channel)?;
-    let amount_nano = unit.positive("amount", &args.amount)?;
-    let shown = json!({ "address": address, "amount_nano": amount_nano });
-    if !args.change.dry_run {
-        let channel = get_channel(session, address.clone()).await?;
-        same_coin(&unit, channel.coin.as_ref())?;
-    }
-    if let Some(dry) = session.begin(&args.change, &request_id, "TopUp", shown.clone()) {
-        return Ok(dry);
-    }
-    let request = session.request(TopUpRequest { request_id: request_id.clone(), address, amount_nano: amount_nano.clone() });
-    session.client()?.top_up(request).await.map_err(|status| Failure::command(&request_id, status))?;
-    let text = format!("queued: {} for {}\n", text::amount(&amount_nano, Some(&unit.coin)), args.channel);
-    Ok(Output::new(with_id(shown, &request_id), text))
+/// Which way coins go between the wallet and a channel.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    In,
+    Out,
 }
 
-pub(super) async fn withdraw(session: &mut Session<'_>, args: &WithdrawArgs) -> Result<Output, Failure> {
+pub(super) async fn funds(session: &mut Session<'_>, args: &FundsArgs, way: Way) -> Result<Output, Failure> {
     let request_id = input::request_id(args.change.request_id.as_deref())?;
     let unit = Unit::parse(&args.coin.coin, args.coin.decimals)?;
     let address = input::address("channel", &args.channel)?;
@@ -64,12 +52,27 @@ pub(super) async fn withdraw(session: &mut Session<'_>, args: &WithdrawArgs) -> 
         let channel = get_channel(session, address.clone()).await?;
         same_coin(&unit, channel.coin.as_ref())?;
     }
-    if let Some(dry) = session.begin(&args.change, &request_id, "Withdraw", shown.clone()) {
+    let call = match way {
+        Way::In => "TopUp",
+        Way::Out => "Withdraw",
+    };
+    if let Some(dry) = session.begin(&args.change, &request_id, call, shown.clone()) {
         return Ok(dry);
     }
-    let request = session.request(WithdrawRequest { request_id: request_id.clone(), address, amount_nano: amount_nano.clone() });
-    session.client()?.withdraw(request).await.map_err(|status| Failure::command(&request_id, status))?;
-    let text = format!("paid out: {} from {}\n", text::amount(&amount_nano, Some(&unit.coin)), args.channel);
+    let (amount, id) = (text::amount(&amount_nano, Some(&unit.coin)), request_id.clone());
+    let failed = |status| Failure::command(&request_id, status);
+    let text = match way {
+        Way::In => {
+            let request = session.request(TopUpRequest { request_id: id, address, amount_nano });
+            session.client()?.top_up(request).await.map_err(failed)?;
+            format!("queued: {amount} for {}\n", args.channel)
+        }
+        Way::Out => {
+            let request = session.request(WithdrawRequest { request_id: id, address, amount_nano });
+            session.client()?.withdraw(request).await.map_err(failed)?;
+            format!("paid out: {amount} from {}\n", args.channel)
+        }
+    };
     Ok(Output::new(with_id(shown, &request_id), text))
 }
 
