@@ -102,32 +102,23 @@ impl Tasks {
 impl Context {
     /// Hands tasks over in memory whose channel lives here; the owners of the others are poked, or find them by polling.
     pub fn hand_over(self: &Arc<Self>, tasks: Vec<NewTask>) {
-        for task in tasks {
-            self.dispatch(task, 0);
-        }
+        tasks.into_iter().for_each(|task| self.dispatch(task, 0, Handed::Committed));
     }
 
     /// Hands those tasks over whose channels live here and are committed behind `shard`'s changes, of which the last one brings the tasks: a
     /// chain of channels then takes one commit, not one after the other. Returns the rest. When that change fails, so does what was made of its
     /// tasks.
-    pub fn hand_over_early(self: &Arc<Self>, shard: u8, mut tasks: Vec<NewTask>) -> Vec<NewTask> {
-        tasks.retain(|task| {
-            let Some(hint) = self.hints.get(&task.channel) else { return true };
-            if !self.committer.same_lane(shard, store::shard_of(&hint.peer)) {
-                return true;
-            }
-            let Some(mailbox) = self.peer(&hint.peer) else { return true };
-            let Some(ticket) = self.tasks.begin(&task.id, task.channel, 0) else { return false };
-            let handed = mailbox.send(Message::Task(task.clone(), ticket, Handed::Early));
-            if !handed {
-                self.tasks.forget(&task.id);
-            }
-            !handed
-        });
-        tasks
+    pub fn hand_over_early(self: &Arc<Self>, shard: u8, tasks: Vec<NewTask>) -> Vec<NewTask> {
+        let is_behind = |task: &NewTask| {
+            let peer = self.hints.get(&task.channel).map(|hint| hint.peer);
+            peer.is_some_and(|peer| self.owns(&peer) && self.committer.same_lane(shard, store::shard_of(&peer)))
+        };
+        let (early, rest): (Vec<_>, _) = tasks.into_iter().partition(is_behind);
+        early.into_iter().for_each(|task| self.dispatch(task, 0, Handed::Early));
+        rest
     }
 
-    fn dispatch(self: &Arc<Self>, task: NewTask, seq: i64) {
+    fn dispatch(self: &Arc<Self>, task: NewTask, seq: i64, handed: Handed) {
         let Some(hint) = self.hints.get(&task.channel) else { return };
         let Some(mailbox) = self.peer(&hint.peer) else {
             if seq == 0 {
@@ -137,7 +128,7 @@ impl Context {
         };
         let Some(ticket) = self.tasks.begin(&task.id, task.channel, seq) else { return };
         let id = task.id.clone();
-        if !mailbox.send(Message::Task(task, ticket, Handed::Committed)) {
+        if !mailbox.send(Message::Task(task, ticket, handed)) {
             self.tasks.forget(&id);
         }
     }
@@ -173,7 +164,7 @@ async fn read(ctx: &Arc<Context>) -> Result<(), store::Error> {
     }
     drop(client);
     for task in due {
-        ctx.dispatch(task.task, task.seq);
+        ctx.dispatch(task.task, task.seq, Handed::Committed);
     }
     Ok(())
 }

@@ -76,9 +76,9 @@ impl Api {
     async fn carried_out(&self, command: &Command, task: &NewTask) -> bool {
         let peer = self.ctx.hints.get(&task.channel).map(|hint| hint.peer);
         let Some(mailbox) = peer.and_then(|peer| self.ctx.peer(&peer)) else { return false };
-        let (done, committed) = oneshot::channel();
-        let given = peer::Command { request_id: command.id.clone(), content: command.content, done };
-        mailbox.send(Message::Command(task.clone(), given)) && committed.await.is_ok()
+        let (committed, outcome) = oneshot::channel();
+        let given = peer::Command { request_id: command.id.clone(), content: command.content, committed };
+        mailbox.send(Message::Command(task.clone(), given)) && outcome.await.is_ok()
     }
 
     /// Waits for a result that satisfies `enough`. A command that was just given (`fresh`) has none in the database yet.
