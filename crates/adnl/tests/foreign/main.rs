@@ -1,5 +1,6 @@
 //! Our node against a peer that behaves as those of other implementations do (network 9).
 
+mod hostile;
 mod peer;
 
 use adnl::keys::{PrivateKey, PublicKey};

@@ -127,7 +127,7 @@ impl Foreign {
     /// The node takes it.
     pub fn send(&mut self, root: &Root, messages: &[Message<'_>]) {
         let mut datagram = self.datagram(root, messages);
-        self.node.handle_datagram(self.now(), self.addr, &mut datagram);
+        self.take(&mut datagram);
     }
 
     /// A channel packet.
@@ -141,11 +141,20 @@ impl Foreign {
         w.u64(seqno);
         w.u64(0);
         w.bytes(&[6; 7]);
-        let mut body = w.into_bytes();
+        let mut datagram = self.seal(w.into_bytes());
+        self.take(&mut datagram);
+    }
+
+    /// A datagram of the channel.
+    pub fn seal(&self, mut plaintext: Vec<u8>) -> Vec<u8> {
         let (_, out) = self.channel.as_ref().expect("the channel is open");
-        let checksum = cipher::seal(&out.key, &mut body);
-        let mut datagram = [&out.id, &checksum[..], &body].concat();
-        self.node.handle_datagram(self.now(), self.addr, &mut datagram);
+        let checksum = cipher::seal(&out.key, &mut plaintext);
+        [&out.id, &checksum[..], &plaintext].concat()
+    }
+
+    /// The node takes a datagram.
+    pub fn take(&mut self, datagram: &mut [u8]) {
+        self.node.handle_datagram(self.now(), self.addr, datagram);
     }
 
     /// Lets time pass in steps of 10 ms and gathers what the node sends.
@@ -165,6 +174,14 @@ impl Foreign {
         let datagrams: Vec<_> = self.node.outbox().datagrams().map(|(to, bytes)| (to, bytes.to_vec())).collect();
         self.node.outbox().clear();
         datagrams.into_iter().map(|(to, datagram)| self.open(to, datagram)).collect()
+    }
+
+    /// Bytes that the node sends now, unread.
+    pub fn raw_output(&mut self) -> usize {
+        self.node.flush(self.now());
+        let bytes = self.node.outbox().datagrams().map(|(_, bytes)| bytes.len()).sum();
+        self.node.outbox().clear();
+        bytes
     }
 
     fn open(&mut self, to: SocketAddr, mut datagram: Vec<u8>) -> Heard {

@@ -1,0 +1,108 @@
+//! Packets of a peer that has a channel with us and means ill: each of the corpus as it is, then spoiled, doubled, cut and out of order.
+
+use crate::peer::{Foreign, query};
+use adnl::{AddressList, Message, Packet};
+use std::time::Duration;
+use tl::Object;
+
+/// A name and the plaintext of a packet in hex, per line.
+const CORPUS: &str = include_str!("../corpus/packets.txt");
+const ROUNDS: usize = 20_000;
+
+fn corpus() -> Vec<Vec<u8>> {
+    let bytes = |line: &str| hex::decode(line.split_once(' ').map_or("", |(_, hex)| hex)).expect("hex");
+    CORPUS.lines().map(bytes).collect()
+}
+
+/// A small deterministic random source.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % below.max(1) as u64) as usize
+    }
+
+    /// Spoils a few bytes, cuts, or joins the front of one with the back of another.
+    fn spoil(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = corpus[self.roll(corpus.len())].clone();
+        for _ in 0..self.roll(4) {
+            let at = self.roll(bytes.len());
+            let value = [0, 0xff, 0xfe, self.roll(256) as u8][self.roll(4)];
+            bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = value);
+        }
+        match self.roll(8) {
+            0 => bytes.truncate(self.roll(bytes.len())),
+            1 => {
+                let other = &corpus[self.roll(corpus.len())];
+                bytes.truncate(self.roll(bytes.len()));
+                bytes.extend_from_slice(&other[self.roll(other.len())..]);
+            }
+            _ => {}
+        }
+        bytes
+    }
+}
+
+fn parse(bytes: &[u8]) {
+    if let Ok(packet) = Packet::parse(bytes) {
+        assert!(packet.messages.len() <= bytes.len() / 4);
+        let _ = packet.signed_bytes(bytes);
+    }
+    for start in 0..bytes.len().min(64) {
+        if let Ok(message) = Message::parse(&bytes[start..]) {
+            assert_eq!(Message::parse(&message.to_bytes()), Ok(message));
+        }
+        if let Ok(list) = AddressList::from_boxed(&bytes[start..]) {
+            assert_eq!(AddressList::from_boxed(&list.to_boxed()), Ok(list));
+        }
+    }
+}
+
+#[test]
+fn the_corpus_and_what_is_made_of_it_is_parsed_or_refused() {
+    let (corpus, mut dice) = (corpus(), Dice(1));
+    assert!(corpus.len() > 40 && corpus.iter().filter(|bytes| Packet::parse(bytes).is_ok()).count() > 20);
+    corpus.iter().for_each(|bytes| parse(bytes));
+    (0..ROUNDS).for_each(|_| parse(&dice.spoil(&corpus)));
+}
+
+/// Correctly encrypted, in the channel. The node never says much more than it heard, and a new channel works as ever.
+#[test]
+fn a_session_with_a_hostile_peer_stays_bounded_and_recovers() {
+    let (corpus, mut dice) = (corpus(), Dice(2));
+    let mut foreign = Foreign::new();
+    foreign.open_channel();
+    let (mut heard, mut said) = (0, 0);
+    for round in 0..ROUNDS + corpus.len() {
+        let plaintext = corpus.get(round).cloned().unwrap_or_else(|| dice.spoil(&corpus));
+        heard += plaintext.len() + 64;
+        let mut datagram = foreign.seal(plaintext);
+        if dice.roll(10) == 0 {
+            foreign.take(&mut datagram.clone());
+        }
+        if dice.roll(20) == 0 {
+            datagram.truncate(dice.roll(datagram.len()));
+        }
+        foreign.take(&mut datagram);
+        foreign.elapsed += Duration::from_micros(dice.roll(5000) as u64);
+        foreign.node.handle_timers(foreign.now());
+        said += foreign.raw_output();
+        assert!(foreign.node.take_events().count() < 64);
+    }
+    assert!(said < 4 * heard, "{said} bytes for {heard}");
+    assert_eq!(foreign.node.peers(), 1);
+    foreign.elapsed += Duration::from_secs(100);
+    foreign.node.handle_timers(foreign.now());
+    foreign.raw_output();
+    // The reinit messages of the corpus reach no further than a minute ahead.
+    let mut root = foreign.root();
+    root.dates.0 += 61;
+    let root = crate::peer::Root { seqno: 1 << 40, ..root };
+    let now = adnl::Now { unix: foreign.now().unix + 10, ..foreign.now() };
+    let mut datagram = foreign.datagram(&root, &[foreign.create(u32::MAX), query(b"still there?")]);
+    foreign.node.handle_datagram(now, foreign.addr, &mut datagram);
+    assert_eq!(foreign.queries(), [b"still there?"]);
+}
