@@ -277,7 +277,11 @@ impl Peer {
         if let Some(list) = &packet.address {
             self.list_version = Some(list.version);
         }
-        self.list_acked |= packet.recv_version == Some(core.address.version);
+        // Packets of a channel may leave it out.
+        self.list_acked &= packet.dates.is_none() || packet.recv_version.is_some();
+        if let Some(version) = packet.recv_version {
+            self.list_acked = version == core.address.version;
+        }
         self.last_received = now.elapsed;
         (self.waiting_since, self.root_since) = (None, None);
         (self.keepalives, self.keepalive_at) = (0, now.elapsed + KEEPALIVE);

@@ -132,15 +132,15 @@ impl Peer {
         // A fresh key per packet; the sender shows in `from` and the signature only.
         let ephemeral = PrivateKey::generate();
         let Ok(secret) = ephemeral.shared_secret(&self.key) else { return };
-        // A peer that forgot us without a restart has sent nothing that could be confirmed, and C++ nodes refuse what confirms more than
-        // they sent (network 3.5).
+        // A peer may have forgotten us without a restart. Then it has sent nothing that could be confirmed, and C++ nodes refuse what confirms
+        // more than they sent (network 3.5); nor does it know our address, without which they do not reply (network 3.3).
         let silent = silent_for(self.waiting_since, now, SILENT) || silent_for(self.root_since, now, HANDSHAKE_SILENT);
         let head = Head {
             seqno: self.next_seqno(),
             confirm_seqno: if silent { 0 } else { self.in_seqno },
             root: Some(RootHead {
                 key: &core.key,
-                address: (!self.list_acked).then_some(&core.address),
+                address: (silent || !self.list_acked).then_some(&core.address),
                 recv_version: self.list_version,
                 dates: Dates { own: core.epoch, peer: self.epoch },
             }),

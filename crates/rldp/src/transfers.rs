@@ -507,7 +507,9 @@ impl Transfers {
 }
 
 fn complement(transfer: &TransferId) -> TransferId {
-    transfer.map(|byte| !byte)
+    let mut complement = *transfer;
+    complement.iter_mut().for_each(|byte| *byte = !*byte);
+    complement
 }
 
 const _: () = assert!(SYMBOL < adnl::MAX_PAYLOAD);

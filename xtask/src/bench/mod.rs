@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: how many transfers a network of real processes makes per second, how long each takes and what it costs.
 //!
 //! A transfer is A→B→C with auto-close, begun by the RPC and ended when A has stored the answer to its confirmClose. CPU is user and system
-//! time of the services and of Postgres, without the chain and the load generator.
+//! time of the services and of Postgres, without the chain and the load generator. `cargo xtask bench network` measures the network stack.
 
 mod load;
 mod meter;
+mod network;
 mod open;
 
 use std::path::PathBuf;
@@ -25,7 +26,11 @@ const DEPOSIT: u128 = 400 * TON;
 const WARM_UP: usize = 100;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    /// Measure this instead
+    #[command(subcommand)]
+    instead: Option<Instead>,
     /// Build without optimisation
     #[arg(long)]
     debug: bool,
@@ -40,7 +45,16 @@ pub struct Arguments {
     conditionals: Vec<usize>,
 }
 
+#[derive(clap::Subcommand)]
+enum Instead {
+    /// Queries of ADNL and RLDP between two processes on loopback, a flood, and the memory of a peer
+    Network,
+}
+
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(Instead::Network) = arguments.instead {
+        return network::run();
+    }
     let binaries = crate::build::services(arguments.debug)?;
     PostgresBinaries::install_if_missing()?;
     tokio::runtime::Runtime::new()?.block_on(unless_interrupted(bench(arguments, binaries)))

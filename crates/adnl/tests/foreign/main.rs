@@ -91,6 +91,26 @@ fn a_silent_peer_is_confirmed_nothing() {
     assert!(!roots.is_empty() && roots.iter().all(|heard| heard.confirm == Some(0) && heard.has(is_query)));
 }
 
+/// network 3.3: in root packets until the peer has it, and again when it may have forgotten it. C++ nodes reply nowhere else.
+#[test]
+fn our_address_is_given_until_the_peer_has_it() {
+    let mut foreign = Foreign::new();
+    let answered = |foreign: &mut Foreign, has_version| {
+        let root = peer::Root { has_version, ..foreign.root() };
+        foreign.send(&root, &[Message::Ping { value: 1 }]);
+        foreign.listen().pop().expect("an answer").has_address
+    };
+    assert!(answered(&mut foreign, None));
+    assert!(answered(&mut foreign, Some(UNIX - 1)));
+    assert!(!answered(&mut foreign, Some(UNIX)));
+    assert!(answered(&mut foreign, None));
+    assert!(!answered(&mut foreign, Some(UNIX)));
+    foreign.node.query(foreign.now(), &foreign.key.id(), b"?", TIMEOUT).unwrap();
+    assert!(!foreign.listen().pop().unwrap().has_address);
+    let heard = foreign.wait(Duration::from_secs(2));
+    assert!(heard.len() > 1 && heard.iter().all(|heard| heard.has_address));
+}
+
 #[test]
 fn the_key_that_encrypts_names_nobody() {
     let mut foreign = Foreign::new();

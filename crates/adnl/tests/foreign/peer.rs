@@ -18,6 +18,8 @@ pub struct Root {
     pub dates: (u32, u32),
     /// A bare address list.
     pub address: Option<Vec<u8>>,
+    /// The version of the node's list that the peer says it has, in the field of priority lists, as older peers do.
+    pub has_version: Option<u32>,
     pub signed: bool,
     /// Whose key encrypts.
     pub encrypts: PrivateKey,
@@ -30,6 +32,7 @@ pub struct Heard {
     pub confirm: Option<u64>,
     pub dates: Option<(u32, u32)>,
     pub to: SocketAddr,
+    pub has_address: bool,
     /// Boxed.
     pub messages: Vec<Vec<u8>>,
 }
@@ -81,6 +84,7 @@ impl Foreign {
             confirm: 0,
             dates: (UNIX, 0),
             address: None,
+            has_version: None,
             signed: true,
             encrypts: PrivateKey::generate(),
         }
@@ -89,6 +93,7 @@ impl Foreign {
     /// Writes the packet; `key` signs.
     pub fn datagram(&self, root: &Root, messages: &[Message<'_>]) -> Vec<u8> {
         let flags = u32::from(root.from) | u32::from(root.from_short) << 1 | 8 | u32::from(root.address.is_some()) << 4 | 0x4c0;
+        let flags = flags | u32::from(root.has_version.is_some()) << 9;
         let front = |flags: u32| {
             let mut w = tl::Writer::new();
             w.u32(0xd142_cd89);
@@ -105,6 +110,7 @@ impl Foreign {
             root.address.iter().for_each(|address| w.raw(address));
             w.u64(root.seqno);
             w.u64(root.confirm);
+            root.has_version.iter().for_each(|version| w.u32(*version));
             w.u32(root.dates.0);
             w.u32(root.dates.1);
             w
@@ -212,6 +218,7 @@ impl Foreign {
             confirm: packet.confirm_seqno,
             dates: packet.dates.map(|dates| (dates.own, dates.peer)),
             to,
+            has_address: packet.address.is_some(),
             messages: packet.messages.iter().map(Message::to_bytes).collect(),
         }
     }
