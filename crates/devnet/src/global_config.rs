@@ -8,20 +8,24 @@ use liteapi::ServerAddress;
 use serde_json::{Value, json};
 use tycho_types::models::BlockId;
 
-/// Builds the file. `dht` is its section of that name.
-pub fn global_config(servers: &[ServerAddress], zero_state: &BlockId, dht: Value) -> Value {
-    let zero = json!({
-        "workchain": zero_state.shard.workchain(),
-        "shard": zero_state.shard.prefix() as i64,
-        "seqno": zero_state.seqno,
-        "root_hash": STANDARD.encode(zero_state.root_hash),
-        "file_hash": STANDARD.encode(zero_state.file_hash),
-    });
+/// Builds the file. `dht` is its section of that name; `init_block` is the key block that clients may trust without proof. (Not the zero
+/// state: there are clients that want a block.)
+pub fn global_config(servers: &[ServerAddress], zero_state: &BlockId, init_block: &BlockId, dht: Value) -> Value {
     json!({
         "@type": "config.global",
         "dht": dht,
         "liteservers": servers.iter().map(lite_server).collect::<Vec<_>>(),
-        "validator": { "@type": "validator.config.global", "zero_state": zero, "init_block": zero },
+        "validator": { "@type": "validator.config.global", "zero_state": block_id(zero_state), "init_block": block_id(init_block) },
+    })
+}
+
+fn block_id(id: &BlockId) -> Value {
+    json!({
+        "workchain": id.shard.workchain(),
+        "shard": id.shard.prefix() as i64,
+        "seqno": id.seqno,
+        "root_hash": STANDARD.encode(id.root_hash),
+        "file_hash": STANDARD.encode(id.file_hash),
     })
 }
 

@@ -4,7 +4,8 @@
 //! Three layers, each usable alone: [`chain`] executes messages on accounts (contract tests need no more), [`ledger`] seals blocks
 //! with states and proofs, [`Devnet`] runs a ledger with a clock, a mempool and a log, and [`serve`] puts it on the network.
 //!
-//! What it is not: a validator. There is one shard, no consensus and no signatures; the masterchain has no accounts of its own, and
+//! What it is not: a validator. There is one shard and no consensus: one key, known to everybody, signs the masterchain blocks, so that clients
+//! which check signatures can be tested; the masterchain has no accounts of its own, and
 //! value sent there is burnt and counted.
 //!
 //! Invariants

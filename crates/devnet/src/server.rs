@@ -8,7 +8,7 @@ use tycho_types::prelude::*;
 use tycho_vm::Stack;
 
 use crate::chain;
-use crate::ledger::{self, ListedTransaction, SealedBlock};
+use crate::ledger::{self, Ledger, Link, ListedTransaction, SealedBlock};
 use crate::node::Devnet;
 
 /// 1.1, as lite servers that know masterchainInfoExt say.
@@ -36,6 +36,10 @@ impl Handler for Devnet {
             liteapi::LookupBlock::ID => with(method, |m| self.lookup(m)),
             liteapi::SendMessage::ID => with(method, |m| self.send_message(m)),
             liteapi::GetAccountState::ID => with(method, |m| self.account_state(m)),
+            liteapi::GetAccountStatePruned::ID => with(method, |m| self.account_state_pruned(m)),
+            liteapi::GetBlockProof::ID => with(method, |m| self.block_proof(m)),
+            // there are none: the embedded chain has no masterchain accounts to keep them
+            liteapi::GetLibraries::ID => with(method, |_: liteapi::GetLibraries| Ok(liteapi::LibraryResult { result: Vec::new() })),
             liteapi::RunSmcMethod::ID => with(method, |m| self.run_method(m)),
             liteapi::GetShardInfo::ID => with(method, |m| self.shard_info(m)),
             liteapi::GetAllShardsInfo::ID => with(method, |m| self.all_shards(m)),
@@ -131,6 +135,26 @@ impl Devnet {
             proof: encode_roots(&account.proof),
             state: account.account.map(Boc::encode).unwrap_or_default(),
         })
+    }
+
+    fn account_state_pruned(&self, m: liteapi::GetAccountStatePruned) -> Result<liteapi::AccountState, ServerError> {
+        let whole = self.account_state(liteapi::GetAccountState { id: m.id, account: m.account })?;
+        if whole.state.is_empty() {
+            return Ok(whole);
+        }
+        let account = Boc::decode(&whole.state).map_err(bad_request)?;
+        let pruned = Ledger::pruned(&account).map_err(ledger_error)?;
+        Ok(liteapi::AccountState { state: Boc::encode(pruned), ..whole })
+    }
+
+    fn block_proof(&self, m: liteapi::GetBlockProof) -> Result<liteapi::PartialBlockProof, ServerError> {
+        let links = |ledger: &Ledger| {
+            let target = m.target.unwrap_or(*ledger.last());
+            Ok((target, ledger.links(&m.known, &target)?))
+        };
+        let (to, links) = self.read(links).map_err(ledger_error)?;
+        let steps = links.into_iter().map(block_link).collect();
+        Ok(liteapi::PartialBlockProof { complete: true, from: m.known, to, steps })
     }
 
     fn run_method(&self, m: liteapi::RunSmcMethod) -> Result<liteapi::RunMethodResult, ServerError> {
@@ -247,6 +271,35 @@ impl Devnet {
     fn config(&self, mode: u32, id: BlockId, params: Option<&[u32]>) -> Result<liteapi::ConfigInfo, ServerError> {
         let [state_proof, config_proof] = self.read(|ledger| ledger.config_proof(&id, params)).map_err(ledger_error)?;
         Ok(liteapi::ConfigInfo { mode, id, state_proof: Boc::encode(state_proof), config_proof: Boc::encode(config_proof) })
+    }
+}
+
+fn block_link(link: Link) -> liteapi::BlockLink {
+    match link {
+        Link::Back { from, to, to_key_block, header, block, state } => liteapi::BlockLink::Back(liteapi::LinkBack {
+            to_key_block,
+            from,
+            to,
+            dest_proof: header.map(Boc::encode).unwrap_or_default(),
+            proof: Boc::encode(block),
+            state_proof: Boc::encode(state),
+        }),
+        Link::Forward { from, to, to_key_block, header, validators, signature } => {
+            let signed = liteapi::Signature { node_id: signature.node_id, signature: signature.signature.to_vec() };
+            liteapi::BlockLink::Forward(liteapi::LinkForward {
+                to_key_block,
+                from,
+                to,
+                dest_proof: Boc::encode(header),
+                config_proof: Boc::encode(validators),
+                signatures: liteapi::SignatureSet {
+                    validator_set_hash: signature.set_hash,
+                    catchain_seqno: signature.catchain_seqno,
+                    signatures: vec![signed],
+                    candidate: None,
+                },
+            })
+        }
     }
 }
 

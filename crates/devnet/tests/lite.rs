@@ -125,7 +125,7 @@ async fn waiting_for_a_block_that_does_not_come_is_error_652() {
 
 #[tokio::test]
 async fn another_server_is_asked_when_one_is_dead() {
-    let (devnet, served) = start(2).await;
+    let (devnet, served) = start(3).await;
     let dead = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         ServerAddress { address: listener.local_addr().unwrap(), key: served.lite_servers[0].key }
@@ -133,7 +133,7 @@ async fn another_server_is_asked_when_one_is_dead() {
     let wrong_key = ServerAddress { key: PrivateKey::from_seed(&[77; 32]).public(), ..served.lite_servers[0].clone() };
     let mut options = ClientOptions::default();
     options.connection.connect_timeout = Duration::from_millis(500);
-    let servers = vec![dead.clone(), wrong_key, served.lite_servers[1].clone()];
+    let servers = vec![dead.clone(), wrong_key, served.lite_servers[1].clone(), served.lite_servers[2].clone()];
     let client = Client::new(servers, options.clone()).unwrap();
     assert_eq!(client.masterchain_info().await.unwrap().last.seqno, devnet.status().seqno);
     let alone = Client::new(vec![dead], options).unwrap();
@@ -216,7 +216,7 @@ async fn start_liar(honest: &Devnet, method: u32, at: usize) -> (ServerAddress, 
 #[tokio::test]
 async fn a_lie_anywhere_in_a_proven_answer_is_noticed_and_another_server_is_asked() {
     use tl::Object;
-    let (devnet, served) = start(1).await;
+    let (devnet, served) = start(2).await;
     let (alice, bob) = (User::new(1), StdAddr::new(0, HashBytes([2; 32])));
     devnet.faucet(alice.address().clone(), 10 * COIN).unwrap();
     devnet.mine().unwrap();
@@ -237,9 +237,9 @@ async fn a_lie_anywhere_in_a_proven_answer_is_noticed_and_another_server_is_aske
         for at in (0..1000).step_by(37) {
             let (liar, task) = start_liar(&devnet, method, at).await;
             let alone = client(std::slice::from_ref(&liar));
-            let both = client(&[liar, served.lite_servers[0].clone()]);
+            let all = client(&[liar, served.lite_servers[0].clone(), served.lite_servers[1].clone()]);
             let lied = ask(&alone, method, &last, &shard, &bob, &truth).await;
-            let told = ask(&both, method, &last, &shard, &bob, &truth).await;
+            let told = ask(&all, method, &last, &shard, &bob, &truth).await;
             // a flipped bit in a part that proves nothing (a BoC's unused flags, a list of ids that is not used) may pass,
             // but then what was read is the truth
             if let Err(error) = &lied {

@@ -104,7 +104,7 @@ macro_rules! vector {
     )*};
 }
 pub(crate) use vector;
-vector!(BlockId, i32);
+vector!(BlockId, HashBytes, i32);
 
 /// Defines a TL object whose fields are all unconditional; with `=> Answer`, a method and the type of its answer.
 macro_rules! object {

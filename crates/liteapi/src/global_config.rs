@@ -1,4 +1,4 @@
-//! The lite servers of a global configuration file (network 6.5).
+//! The lite servers and the first trusted block of a global configuration file (network 6.5).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -6,6 +6,8 @@ use adnl::keys::PublicKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use tycho_types::models::{BlockId, ShardIdent};
+use tycho_types::prelude::HashBytes;
 
 use crate::ServerAddress;
 
@@ -13,6 +15,24 @@ use crate::ServerAddress;
 #[derive(Deserialize)]
 struct GlobalConfig {
     liteservers: Vec<GlobalServer>,
+}
+
+#[derive(Deserialize)]
+struct TrustConfig {
+    validator: ValidatorConfig,
+}
+
+#[derive(Deserialize)]
+struct ValidatorConfig {
+    init_block: InitBlock,
+}
+
+#[derive(Deserialize)]
+struct InitBlock {
+    workchain: i32,
+    seqno: u32,
+    root_hash: String,
+    file_hash: String,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +70,22 @@ impl ServerAddress {
     }
 }
 
+/// The block from which proofs begin ([`crate::Policy::Secure`]): `validator.init_block` of a global configuration file, a key block or the
+/// zero state.
+///
+/// # Errors
+/// What cannot be read.
+pub fn init_block_of_global_config(text: &str) -> Result<BlockId, String> {
+    let block = serde_json::from_str::<TrustConfig>(text).map_err(|error| error.to_string())?.validator.init_block;
+    let hash = |text: &str| STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).map(HashBytes);
+    match (block.workchain, hash(&block.root_hash), hash(&block.file_hash)) {
+        (-1, Some(root_hash), Some(file_hash)) => {
+            Ok(BlockId { shard: ShardIdent::MASTERCHAIN, seqno: block.seqno, root_hash, file_hash })
+        }
+        _ => Err("validator.init_block".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +108,19 @@ mod tests {
         assert!(read("1", "x").is_err());
         assert!(read("99999999999", &base64).is_err());
         assert!(ServerAddress::of_global_config("{}").is_err());
+    }
+
+    #[test]
+    fn the_first_trusted_block_is_read() {
+        let text = |workchain: i32, hash: &str| {
+            format!(
+                r#"{{"validator": {{"init_block": {{"workchain": {workchain}, "shard": -9223372036854775808, "seqno": 7, "root_hash": "{hash}", "file_hash": "{hash}"}}}}}}"#
+            )
+        };
+        let block = init_block_of_global_config(&text(-1, &STANDARD.encode([5; 32]))).unwrap();
+        assert_eq!((block.shard, block.seqno, block.root_hash.0, block.file_hash.0), (ShardIdent::MASTERCHAIN, 7, [5; 32], [5; 32]));
+        assert!(init_block_of_global_config(&text(0, &STANDARD.encode([5; 32]))).is_err());
+        assert!(init_block_of_global_config(&text(-1, &STANDARD.encode([5; 31]))).is_err());
+        assert!(init_block_of_global_config("{}").is_err());
     }
 }

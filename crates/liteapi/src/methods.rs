@@ -81,6 +81,22 @@ object! {
     } => AccountState
 }
 object! {
+    /// As [`GetAccountState`], with the account's state pruned down to its code's and data's hashes.
+    GetAccountStatePruned("liteServer.getAccountStatePrunned id:tonNode.blockIdExt account:liteServer.accountId = liteServer.AccountState") {
+        /// The masterchain block.
+        id: BlockId,
+        /// The account.
+        account: AccountId,
+    } => AccountState
+}
+object! {
+    /// Library cells by their hashes.
+    GetLibraries("liteServer.getLibraries library_list:(vector int256) = liteServer.LibraryResult") {
+        /// Their hashes.
+        library_list: Vec<HashBytes>,
+    } => LibraryResult
+}
+object! {
     /// Runs a get-method at a masterchain block.
     RunSmcMethod("liteServer.runSmcMethod mode:# id:tonNode.blockIdExt account:liteServer.accountId method_id:long params:bytes = liteServer.RunMethodResult") {
         /// What to return, bits as in [`RunMethodResult`].

@@ -3,7 +3,10 @@
 
 use tycho_types::cell::{CellType, Load};
 use tycho_types::merkle::MerkleProof;
-use tycho_types::models::{BlockInfo, DepthBalanceInfo, ShardAccounts, ShardHashes};
+use tycho_types::dict::AugDict;
+use tycho_types::models::{
+    BlockInfo, BlockchainConfig, DepthBalanceInfo, KeyBlockRef, KeyMaxLt, ShardAccounts, ShardFees, ShardHashes, ValidatorInfo,
+};
 use tycho_types::prelude::*;
 
 use crate::Error;
@@ -57,6 +60,26 @@ impl PartialBlock {
     }
     /// The shard hashes of a masterchain block.
     pub fn shards(&self) -> Result<ShardHashes, Error> {
+        let custom = self.custom()?;
+        let mut slice = custom.as_slice()?;
+        slice.skip_first(16 + 1, 0)?;
+        Ok(ShardHashes::load_from(&mut slice)?)
+    }
+    /// The configuration that a key block carries.
+    pub fn config(&self) -> Result<BlockchainConfig, Error> {
+        let custom = self.custom()?;
+        let mut slice = custom.as_slice()?;
+        slice.skip_first(16, 0)?;
+        if !slice.load_bit()? {
+            return Err(Error::Unproven("not a key block"));
+        }
+        ShardHashes::load_from(&mut slice)?;
+        ShardFees::load_from(&mut slice)?;
+        slice.load_reference()?; // signatures and special messages
+        Ok(BlockchainConfig::load_from(&mut slice)?)
+    }
+    /// What only a masterchain block has.
+    fn custom(&self) -> Result<Cell, Error> {
         let extra = reference(&self.0, 3)?;
         let mut slice = extra.as_slice()?;
         if slice.load_u32()? != BLOCK_EXTRA {
@@ -67,12 +90,10 @@ impl PartialBlock {
             return Err(Error::Unproven("not a masterchain block"));
         }
         let custom = reference(&extra, 3)?;
-        let mut slice = custom.as_slice()?;
-        if slice.load_u16()? != MASTERCHAIN_BLOCK_EXTRA {
-            return Err(Error::Unproven("not a masterchain block's extra"));
+        match custom.as_slice()?.load_u16()? {
+            MASTERCHAIN_BLOCK_EXTRA => Ok(custom),
+            _ => Err(Error::Unproven("not a masterchain block's extra")),
         }
-        slice.load_bit()?; // key block
-        Ok(ShardHashes::load_from(&mut slice)?)
     }
 }
 
@@ -89,7 +110,11 @@ pub(crate) struct PartialState(Cell);
 impl PartialState {
     /// The state that a block leads to.
     pub fn new(proof: Cell, block: &PartialBlock) -> Result<Self, Error> {
-        let cell = proven(proof, &block.state_hash()?)?;
+        Self::of_hash(proof, &block.state_hash()?)
+    }
+    /// The state of this hash.
+    pub fn of_hash(proof: Cell, hash: &HashBytes) -> Result<Self, Error> {
+        let cell = proven(proof, hash)?;
         match cell.as_slice()?.load_u32()? {
             STATE => Ok(Self(cell)),
             _ => Err(Error::Unproven("not a state")),
@@ -109,16 +134,45 @@ impl PartialState {
     }
     /// The shard hashes of a masterchain state.
     pub fn shards(&self) -> Result<ShardHashes, Error> {
+        let custom = self.custom()?;
+        let mut slice = custom.as_slice()?;
+        slice.skip_first(16, 0)?;
+        Ok(ShardHashes::load_from(&mut slice)?)
+    }
+    /// The configuration in a masterchain state.
+    pub fn config(&self) -> Result<BlockchainConfig, Error> {
+        let custom = self.custom()?;
+        let mut slice = custom.as_slice()?;
+        slice.skip_first(16, 0)?;
+        ShardHashes::load_from(&mut slice)?;
+        Ok(BlockchainConfig::load_from(&mut slice)?)
+    }
+    /// The block with this seqno, as a masterchain state names it.
+    pub fn previous_block(&self, seqno: u32) -> Result<KeyBlockRef, Error> {
+        let custom = self.custom()?;
+        let mut slice = custom.as_slice()?;
+        slice.skip_first(16, 0)?;
+        ShardHashes::load_from(&mut slice)?;
+        BlockchainConfig::load_from(&mut slice)?;
+        let other = slice.load_reference_cloned()?;
+        let mut slice = other.as_slice()?;
+        slice.skip_first(16, 0)?; // flags
+        ValidatorInfo::load_from(&mut slice)?;
+        let blocks = AugDict::<u32, KeyMaxLt, KeyBlockRef>::load_from(&mut slice)?;
+        let (_, block) = blocks.get(seqno)?.ok_or(Error::Unproven("the state does not name the block"))?;
+        Ok(block)
+    }
+    /// What only a masterchain state has.
+    fn custom(&self) -> Result<Cell, Error> {
         let mut slice = self.0.as_slice()?;
         slice.skip_first(32 + STATE_HEADER_BITS + 1, 0)?;
         if !slice.load_bit()? {
             return Err(Error::Unproven("not a masterchain state"));
         }
         let custom = reference(&self.0, 3)?;
-        let mut slice = custom.as_slice()?;
-        if slice.load_u16()? != MASTERCHAIN_STATE_EXTRA {
-            return Err(Error::Unproven("not a masterchain state's extra"));
+        match custom.as_slice()?.load_u16()? {
+            MASTERCHAIN_STATE_EXTRA => Ok(custom),
+            _ => Err(Error::Unproven("not a masterchain state's extra")),
         }
-        Ok(ShardHashes::load_from(&mut slice)?)
     }
 }

@@ -48,8 +48,8 @@ macro_rules! bare_field {
         }
     )*};
 }
-bare_field!(ZeroStateId: 68, AccountId: 36, TransactionId: 4);
-vector!(TransactionId);
+bare_field!(ZeroStateId: 68, AccountId: 36, TransactionId: 4, LibraryEntry: 36);
+vector!(TransactionId, LibraryEntry);
 
 object! {
     /// The newest masterchain block.
@@ -230,6 +230,23 @@ object! {
         state_proof: Vec<u8>,
         /// A proof of the state down to the parameters.
         config_proof: Vec<u8>,
+    }
+}
+
+object! {
+    /// A library. As a field it is bare.
+    LibraryEntry("liteServer.libraryEntry hash:int256 data:bytes = liteServer.LibraryEntry") {
+        /// Its hash.
+        hash: HashBytes,
+        /// Its BoC.
+        data: Vec<u8>,
+    }
+}
+object! {
+    /// Those of the wanted libraries that there are.
+    LibraryResult("liteServer.libraryResult result:(vector liteServer.libraryEntry) = liteServer.LibraryResult") {
+        /// One for each.
+        result: Vec<LibraryEntry>,
     }
 }
 

@@ -90,7 +90,8 @@ async fn start_dht(options: &Options) -> Result<dht::Node> {
 
 fn write_global_config(options: &Options, devnet: &Devnet, served: &Served, dht: &dht::Node) -> Result<PathBuf> {
     let dht = dht::dht_section(std::slice::from_ref(dht));
-    let config = global_config(&served.lite_servers, &devnet.read(|l| *l.zero_state()), dht);
+    let (zero_state, key_block) = devnet.read(|l| (*l.zero_state(), *l.key_block()));
+    let config = global_config(&served.lite_servers, &zero_state, &key_block, dht);
     let path = options.data_dir.join("global.config.json");
     let partial = path.with_extension("partial");
     std::fs::write(&partial, serde_json::to_vec_pretty(&config)?)?;

@@ -1,10 +1,14 @@
 //! The blockchain configuration of the embedded chain (chain.md 1.2): the smallest one that the executor and other TON software
 //! accept, with the public network's prices.
 
+use std::num::NonZeroU16;
+
+use adnl::keys::PrivateKey;
 use tycho_types::error::Error;
 use tycho_types::models::{
-    BlockchainConfig, GasLimitsPrices, GlobalCapabilities, GlobalVersion, MsgForwardPrices, StoragePrices, WorkchainDescription,
-    WorkchainFormat, WorkchainFormatBasic,
+    BlockchainConfig, CatchainConfig, ConfigParam34, GasLimitsPrices, GlobalCapabilities, GlobalVersion, KnownConfigParam as _,
+    MsgForwardPrices, StoragePrices, ValidatorDescription, ValidatorInfo, ValidatorSet, WorkchainDescription, WorkchainFormat,
+    WorkchainFormatBasic,
 };
 use tycho_types::prelude::*;
 
@@ -17,6 +21,32 @@ const CONFIG_ADDRESS: HashBytes = HashBytes([0x55; 32]);
 const ELECTOR_ADDRESS: HashBytes = HashBytes([0x33; 32]);
 /// Block creation statistics, bounced bodies, version reports, short dequeues: what the public network has that matters here.
 const CAPABILITIES: u64 = 0x22e;
+
+/// Number of the only validator's only session.
+const CATCHAIN_SEQNO: u32 = 1;
+/// Its key is no secret: a devnet's signatures show that clients check them, not who made the chain.
+const VALIDATOR_SEED: &[u8; 32] = b"causeway devnet, its validator 1";
+
+/// The key of the only validator.
+pub(crate) fn validator_key() -> PrivateKey {
+    PrivateKey::from_seed(VALIDATOR_SEED)
+}
+
+/// The validators' session, as states and masterchain blocks name it.
+pub(crate) fn validator_info() -> ValidatorInfo {
+    let hash = ValidatorSet::compute_subset_hash_short(&[validator()], CATCHAIN_SEQNO);
+    ValidatorInfo { validator_list_hash_short: hash, catchain_seqno: CATCHAIN_SEQNO, nx_cc_updated: false }
+}
+
+fn validator() -> ValidatorDescription {
+    ValidatorDescription {
+        public_key: HashBytes(*validator_key().public().as_bytes()),
+        weight: 1,
+        adnl_addr: None,
+        mc_seqno_since: 0,
+        prev_total_weight: 0,
+    }
+}
 
 /// Config 8, also written into every block as the generating software.
 pub(crate) fn global_version() -> GlobalVersion {
@@ -42,7 +72,23 @@ pub(crate) fn blockchain_config() -> Result<BlockchainConfig, Error> {
     config.set_gas_prices(false, &gas_prices(26_214_400, 1_000_000, 10_000_000))?;
     config.set_msg_forward_prices(true, &forward_prices(10_000_000, 655_360_000, 65_536_000_000))?;
     config.set_msg_forward_prices(false, &forward_prices(400_000, 26_214_400, 2_621_440_000))?;
+    config.set_catchain_config(&CatchainConfig {
+        isolate_mc_validators: false,
+        shuffle_mc_validators: false,
+        mc_catchain_lifetime: u32::MAX,
+        shard_catchain_lifetime: u32::MAX,
+        shard_validators_lifetime: u32::MAX,
+        shard_validators_num: 1,
+    })?;
     config.set_fundamental_addresses(&[ELECTOR_ADDRESS, CONFIG_ADDRESS])?;
+    let validators = ValidatorSet {
+        utime_since: 0,
+        utime_until: u32::MAX,
+        main: NonZeroU16::MIN,
+        total_weight: 1,
+        list: vec![validator()],
+    };
+    config.set_raw(ConfigParam34::ID, CellBuilder::build_from(&validators)?)?;
     Ok(config)
 }
 

@@ -4,6 +4,7 @@
 //! Each masterchain block names the shard block with the same seqno.
 
 mod diff;
+mod links;
 mod proof;
 mod query;
 mod seal;
@@ -21,6 +22,7 @@ use tycho_types::prelude::*;
 use crate::chain::{self, Chain, Outcome, Totals};
 use seal::{PreviousBlocks, Tick};
 
+pub use links::{BlockSignature, Link};
 pub use query::{AccountProof, ListedTransaction, MethodResult};
 
 /// States kept, newest first out of the last blocks; older blocks are still served, without their states.
@@ -50,6 +52,9 @@ pub enum Error {
     /// The block is known, its state is not kept any more.
     #[error("the state of this block is not kept any more")]
     NoState,
+    /// No link leads there.
+    #[error("both blocks must be of the masterchain, and different")]
+    NoLink,
     /// No such transaction.
     #[error("no such transaction")]
     NoTransaction,
@@ -144,6 +149,7 @@ pub struct Ledger {
     masterchain: Head,
     previous_blocks: PreviousBlocks,
     key_block: Option<BlockRef>,
+    validators: ValidatorInfo,
     validator_fees: u128,
     carried: u128,
 }
@@ -152,10 +158,11 @@ impl Ledger {
     /// A ledger with zero states of the given time and no accounts.
     pub fn new(now: u32) -> Result<Self, Error> {
         let chain = Chain::new(now)?;
+        let validators = chain::validator_info();
         let extra = McStateExtra {
             shards: ShardHashes::default(),
             config: chain.config().clone(),
-            validator_info: ValidatorInfo { validator_list_hash_short: 0, catchain_seqno: 0, nx_cc_updated: false },
+            validator_info: validators,
             prev_blocks: AugDict::new(),
             after_key_block: true,
             last_key_block: None,
@@ -175,6 +182,7 @@ impl Ledger {
             masterchain: masterchain.clone(),
             previous_blocks: AugDict::new(),
             key_block: None,
+            validators,
             validator_fees: 0,
             carried: 0,
         };
@@ -201,6 +209,11 @@ impl Ledger {
     /// The masterchain's zero state.
     pub fn zero_state(&self) -> &BlockId {
         &self.blocks[0][1].id
+    }
+    /// The newest key block; the zero state before the first one.
+    pub fn key_block(&self) -> &BlockId {
+        let seqno = self.key_block.as_ref().map_or(0, |key| key.seqno);
+        &self.blocks[seqno as usize][1].id
     }
     /// Time of the newest block.
     pub fn now(&self) -> u32 {
@@ -242,6 +255,7 @@ impl Ledger {
             shard_before: &self.shard,
             masterchain_before: &self.masterchain,
             last_key_block: self.key_block.as_ref(),
+            validators: &self.validators,
         };
         let shard = seal::shard_block(&tick, &self.accounts, balance_before, (self.carried, carried))?;
         let previous = &self.masterchain;

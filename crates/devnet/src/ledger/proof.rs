@@ -2,7 +2,9 @@
 
 use tycho_types::cell::{Store, UsageTree, UsageTreeMode};
 use tycho_types::merkle::MerkleProof;
-use tycho_types::models::{Block, ShardStateUnsplit};
+use tycho_types::models::{
+    Block, BlockchainConfig, ConfigParam28, ConfigParam34, ConfigParam35, KnownConfigParam as _, ShardStateUnsplit,
+};
 use tycho_types::prelude::*;
 
 use super::Error;
@@ -105,6 +107,55 @@ pub(super) fn config(state: &Cell, params: Option<&[u32]>) -> Result<Cell, Error
                 }
             }
         }
+        Ok(())
+    })?;
+    Ok(proof)
+}
+
+/// What of the configuration names the masterchain's validators. The last one is looked for in vain, and that is part of the proof.
+const VALIDATOR_PARAMS: [u32; 3] = [ConfigParam28::ID, ConfigParam34::ID, ConfigParam35::ID];
+
+/// The key block down to its validators.
+pub(super) fn block_validators(block: &Cell) -> Result<Cell, Error> {
+    let (proof, ()) = prove(block, |root| {
+        let block = root.parse::<Block>()?;
+        touch(block.info.inner(), 0);
+        let custom = block.load_extra()?.load_custom()?.ok_or(Error::NotMasterchain)?;
+        validators(&custom.config.ok_or(Error::NoLink)?)
+    })?;
+    Ok(proof)
+}
+
+/// The masterchain state down to its validators.
+pub(super) fn state_validators(state: &Cell) -> Result<Cell, Error> {
+    let (proof, ()) = prove(state, |root| {
+        validators(&root.parse::<ShardStateUnsplit>()?.load_custom()?.ok_or(Error::NotMasterchain)?.config)
+    })?;
+    Ok(proof)
+}
+
+fn validators(config: &BlockchainConfig) -> Result<(), Error> {
+    for param in VALIDATOR_PARAMS {
+        if let Some(cell) = config.params.as_dict().get(param)? {
+            touch(&cell, u16::MAX);
+        }
+    }
+    Ok(())
+}
+
+/// The masterchain state down to its entry of an earlier block.
+pub(super) fn previous_block(state: &Cell, seqno: u32) -> Result<Cell, Error> {
+    let (proof, ()) = prove(state, |root| {
+        let custom = root.parse::<ShardStateUnsplit>()?.load_custom()?.ok_or(Error::NotMasterchain)?;
+        custom.prev_blocks.get(seqno)?.ok_or(Error::NoLink).map(drop)
+    })?;
+    Ok(proof)
+}
+
+/// An account's cell without what it refers to: its code and data stay pruned.
+pub(super) fn pruned(account: &Cell) -> Result<Cell, Error> {
+    let (proof, ()) = prove(account, |root| {
+        touch(root, 0);
         Ok(())
     })?;
     Ok(proof)

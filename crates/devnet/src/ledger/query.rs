@@ -107,6 +107,11 @@ impl Ledger {
         })
     }
 
+    /// An account's state without its code and data, as a proof.
+    pub fn pruned(account: &Cell) -> Result<Cell, Error> {
+        proof::pruned(account)
+    }
+
     /// Runs a get-method at a masterchain block.
     pub fn run_method(
         &self,
@@ -175,14 +180,14 @@ impl Ledger {
         ListedTransaction { block, account: *account, lt: t.lt, hash: t.hash, cell: t.cell.clone() }
     }
 
-    fn masterchain_block(&self, id: &BlockId) -> Result<&SealedBlock, Error> {
+    pub(super) fn masterchain_block(&self, id: &BlockId) -> Result<&SealedBlock, Error> {
         match id.shard.is_masterchain() {
             true => self.block(id),
             false => Err(Error::NotMasterchain),
         }
     }
 
-    fn states(&self, masterchain: &BlockId) -> Result<&States, Error> {
+    pub(super) fn states(&self, masterchain: &BlockId) -> Result<&States, Error> {
         let oldest = self.blocks.len() - self.states.len();
         let at = (masterchain.seqno as usize).checked_sub(oldest).ok_or(Error::NoState)?;
         self.states.get(at).ok_or(Error::NoState)

@@ -1,6 +1,6 @@
 //! Puts a tick's transactions into a basechain block and a masterchain block with their states (chain.md 5).
 //!
-//! Left out: in- and out-message descriptors, which only explorers read, and signatures. Struct literals here are complete on purpose:
+//! Left out: in- and out-message descriptors, which only explorers read. Struct literals here are complete on purpose:
 //! with the `tycho` feature of tycho-types, which changes the layout of blocks, they do not compile (chain.md 1.1).
 
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ pub(super) struct Tick<'a> {
     pub shard_before: &'a Head,
     pub masterchain_before: &'a Head,
     pub last_key_block: Option<&'a BlockRef>,
+    pub validators: &'a ValidatorInfo,
 }
 
 impl Tick<'_> {
@@ -52,7 +53,10 @@ impl Tick<'_> {
         };
         info.set_gen_software(Some(global_version()));
         info.set_prev_ref_single(&previous.block_ref());
-        if !shard.is_masterchain() {
+        if shard.is_masterchain() {
+            info.gen_validator_list_hash_short = self.validators.validator_list_hash_short;
+            info.gen_catchain_seqno = self.validators.catchain_seqno;
+        } else {
             info.master_ref = Some(Lazy::new(&self.masterchain_before.block_ref())?);
         }
         Ok(info)
@@ -120,7 +124,7 @@ pub(super) fn masterchain_block(
     let state_extra = McStateExtra {
         shards: shards.clone(),
         config: config.clone(),
-        validator_info: ValidatorInfo { validator_list_hash_short: 0, catchain_seqno: 0, nx_cc_updated: false },
+        validator_info: *tick.validators,
         prev_blocks: previous_blocks.clone(),
         after_key_block: tick.is_key_block(),
         last_key_block: tick.last_key_block.cloned(),
