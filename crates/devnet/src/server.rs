@@ -39,7 +39,9 @@ impl Handler for Devnet {
             liteapi::GetAccountStatePruned::ID => with(method, |m| self.account_state_pruned(m)),
             liteapi::GetBlockProof::ID => with(method, |m| self.block_proof(m)),
             // there are none: the embedded chain has no masterchain accounts to keep them
-            liteapi::GetLibraries::ID => with(method, |_: liteapi::GetLibraries| Ok(liteapi::LibraryResult { result: Vec::new() })),
+            liteapi::GetLibraries::ID => {
+                with(method, |_: liteapi::GetLibraries| Ok(liteapi::LibraryResult { result: Vec::new() }))
+            }
             liteapi::RunSmcMethod::ID => with(method, |m| self.run_method(m)),
             liteapi::GetShardInfo::ID => with(method, |m| self.shard_info(m)),
             liteapi::GetAllShardsInfo::ID => with(method, |m| self.all_shards(m)),

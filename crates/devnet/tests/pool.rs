@@ -43,7 +43,9 @@ fn at(devnet: &Devnet, seqno: u32) -> BlockId {
 }
 
 /// Names this block as its newest.
-fn naming(head: BlockId) -> impl Fn(&[u8], Result<Vec<u8>, liteapi::ServerError>) -> Option<Result<Vec<u8>, liteapi::ServerError>> {
+fn naming(
+    head: BlockId,
+) -> impl Fn(&[u8], Result<Vec<u8>, liteapi::ServerError>) -> Option<Result<Vec<u8>, liteapi::ServerError>> {
     move |method, answer| match (is::<GetMasterchainInfo>(method), answer) {
         (true, Ok(answer)) => {
             let info = MasterchainInfo { last: head, ..MasterchainInfo::from_boxed(&answer).unwrap() };

@@ -8,7 +8,9 @@ use std::time::Duration;
 use devnet::Devnet;
 use devnet::chain::COIN;
 use lite::{client, honest, is, twisted};
-use liteapi::{BlockLink, Connection, ConnectionOptions, Error, GetBlockProof, PartialBlockProof, Policy, Proven, check_block_proof};
+use liteapi::{
+    BlockLink, Connection, ConnectionOptions, Error, GetBlockProof, PartialBlockProof, Policy, Proven, check_block_proof,
+};
 use tl::Object;
 use tycho_types::models::{BlockId, ShardIdent, StdAddr};
 use tycho_types::prelude::*;
@@ -122,7 +124,13 @@ async fn links_forwards_and_backwards_prove_and_no_changed_one_proves_more() {
     let connection = Connection::connect(server.address, server.key, &ConnectionOptions::default()).await.unwrap();
     let at = |seqno: u32| devnet.read(|ledger| ledger.block_by_seqno(ShardIdent::MASTERCHAIN, seqno).unwrap().id);
     let zero = devnet.read(|ledger| *ledger.zero_state());
-    let ways = [(at(1), at(20), None), (zero, at(1), Some(at(1))), (at(9), at(20), Some(at(1))), (at(20), at(9), None), (at(20), zero, None)];
+    let ways = [
+        (at(1), at(20), None),
+        (zero, at(1), Some(at(1))),
+        (at(9), at(20), Some(at(1))),
+        (at(20), at(9), None),
+        (at(20), zero, None),
+    ];
     for (known, target, key_block) in ways {
         let query = GetBlockProof { known, target: Some(target) };
         let answer = connection.query(&query, LIMIT).await.unwrap();
@@ -135,7 +143,10 @@ async fn links_forwards_and_backwards_prove_and_no_changed_one_proves_more() {
         for at in (0..bytes.len()).step_by(11) {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
-            match PartialBlockProof::from_boxed(&changed).map_err(Error::from).and_then(|a| check_block_proof(&known, &target, &a)) {
+            match PartialBlockProof::from_boxed(&changed)
+                .map_err(Error::from)
+                .and_then(|a| check_block_proof(&known, &target, &a))
+            {
                 Ok(same) => assert_eq!(same, proven),
                 Err(_) => refused += 1,
             }

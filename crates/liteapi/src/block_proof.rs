@@ -110,7 +110,10 @@ fn check_signatures(id: &BlockId, info: &BlockInfo, config: &BlockchainConfig, s
     let validators = config.get_current_validator_set()?;
     let (validators, hash) =
         validators.compute_mc_subset(info.gen_catchain_seqno, shuffle).ok_or(Error::Unproven("no validators"))?;
-    if hash != info.gen_validator_list_hash_short || hash != set.validator_set_hash || info.gen_catchain_seqno != set.catchain_seqno {
+    if hash != info.gen_validator_list_hash_short
+        || hash != set.validator_set_hash
+        || info.gen_catchain_seqno != set.catchain_seqno
+    {
         return Err(Error::Unproven("another set of validators"));
     }
     let message = match &set.candidate {
@@ -152,8 +155,7 @@ const EMPTY_CANDIDATE: u32 = tl::id(
     "consensus.candidateHashDataEmpty block:tonNode.blockIdExt parent:consensus.candidateId = consensus.CandidateHashData",
 );
 const CANDIDATE_ID: u32 = tl::id("consensus.candidateId slot:int hash:int256 = consensus.CandidateId");
-const FINALIZE_VOTE: u32 =
-    tl::id("consensus.simplex.finalizeVote id:consensus.CandidateId = consensus.simplex.UnsignedVote");
+const FINALIZE_VOTE: u32 = tl::id("consensus.simplex.finalizeVote id:consensus.CandidateId = consensus.simplex.UnsignedVote");
 const DATA_TO_SIGN: u32 = tl::id("consensus.dataToSign session_id:int256 data:bytes = consensus.DataToSign");
 
 /// The vote for a candidate that must name the block. What follows the block in it is bound by the hash that is signed.
@@ -223,7 +225,8 @@ mod tests {
         config.set_catchain_config(&catchain).unwrap();
         config.set_raw(ConfigParam34::ID, CellBuilder::build_from(&validators).unwrap()).unwrap();
         let info = BlockInfo { gen_catchain_seqno: CATCHAIN_SEQNO, gen_validator_list_hash_short: hash, ..Default::default() };
-        let set = SignatureSet { validator_set_hash: hash, catchain_seqno: CATCHAIN_SEQNO, signatures: Vec::new(), candidate: None };
+        let set =
+            SignatureSet { validator_set_hash: hash, catchain_seqno: CATCHAIN_SEQNO, signatures: Vec::new(), candidate: None };
         (config, info, set)
     }
 

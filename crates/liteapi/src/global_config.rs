@@ -118,7 +118,10 @@ mod tests {
             )
         };
         let block = init_block_of_global_config(&text(-1, &STANDARD.encode([5; 32]))).unwrap();
-        assert_eq!((block.shard, block.seqno, block.root_hash.0, block.file_hash.0), (ShardIdent::MASTERCHAIN, 7, [5; 32], [5; 32]));
+        assert_eq!(
+            (block.shard, block.seqno, block.root_hash.0, block.file_hash.0),
+            (ShardIdent::MASTERCHAIN, 7, [5; 32], [5; 32])
+        );
         assert!(init_block_of_global_config(&text(0, &STANDARD.encode([5; 32]))).is_err());
         assert!(init_block_of_global_config(&text(-1, &STANDARD.encode([5; 31]))).is_err());
         assert!(init_block_of_global_config("{}").is_err());

@@ -2,8 +2,8 @@
 //! that it needs; a pruned cell on that path is an error, never an absence.
 
 use tycho_types::cell::{CellType, Load};
-use tycho_types::merkle::MerkleProof;
 use tycho_types::dict::AugDict;
+use tycho_types::merkle::MerkleProof;
 use tycho_types::models::{
     BlockInfo, BlockchainConfig, DepthBalanceInfo, KeyBlockRef, KeyMaxLt, ShardAccounts, ShardFees, ShardHashes, ValidatorInfo,
 };

@@ -81,13 +81,8 @@ pub(crate) fn blockchain_config() -> Result<BlockchainConfig, Error> {
         shard_validators_num: 1,
     })?;
     config.set_fundamental_addresses(&[ELECTOR_ADDRESS, CONFIG_ADDRESS])?;
-    let validators = ValidatorSet {
-        utime_since: 0,
-        utime_until: u32::MAX,
-        main: NonZeroU16::MIN,
-        total_weight: 1,
-        list: vec![validator()],
-    };
+    let validators =
+        ValidatorSet { utime_since: 0, utime_until: u32::MAX, main: NonZeroU16::MIN, total_weight: 1, list: vec![validator()] };
     config.set_raw(ConfigParam34::ID, CellBuilder::build_from(&validators)?)?;
     Ok(config)
 }

@@ -17,8 +17,8 @@ use tycho_types::cell::Lazy;
 use tycho_types::models::{Account, BlockchainConfig, CurrencyCollection, MsgInfo, OptionalAccount, ShardAccount, StdAddr};
 use tycho_types::prelude::*;
 
-pub(crate) use config::{global_version, validator_info, validator_key};
 pub use config::{GLOBAL_ID, TVM_VERSION};
+pub(crate) use config::{global_version, validator_info, validator_key};
 pub(crate) use getter::run_get_method;
 pub use getter::{GetResult, int_argument, method_id, slice_argument};
 pub use message::{InternalMessage, Message, MessageKind};

@@ -128,9 +128,8 @@ pub(super) fn block_validators(block: &Cell) -> Result<Cell, Error> {
 
 /// The masterchain state down to its validators.
 pub(super) fn state_validators(state: &Cell) -> Result<Cell, Error> {
-    let (proof, ()) = prove(state, |root| {
-        validators(&root.parse::<ShardStateUnsplit>()?.load_custom()?.ok_or(Error::NotMasterchain)?.config)
-    })?;
+    let (proof, ()) =
+        prove(state, |root| validators(&root.parse::<ShardStateUnsplit>()?.load_custom()?.ok_or(Error::NotMasterchain)?.config))?;
     Ok(proof)
 }
 
