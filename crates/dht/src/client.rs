@@ -58,12 +58,25 @@ pub fn address_value(key: &PrivateKey, addresses: &AddressList, ttl: u32) -> Val
 pub struct Client {
     endpoint: Endpoint,
     nodes: Vec<Node>,
+    /// Present if we are a node ourselves: whom we ask learns of us.
+    own: Option<Node>,
 }
 
 impl Client {
     /// A client that begins with these nodes, from the network's configuration.
     pub fn new(endpoint: Endpoint, nodes: Vec<Node>) -> Self {
-        Self { endpoint, nodes }
+        Self { endpoint, nodes, own: None }
+    }
+
+    /// A node that asks others.
+    pub(crate) fn member(endpoint: Endpoint, nodes: Vec<Node>, own: Node) -> Self {
+        Self { endpoint, nodes, own: Some(own) }
+    }
+
+    /// The nodes nearest to a position that answer.
+    pub(crate) async fn nearest(&self, position: KeyId) -> Vec<Node> {
+        let found = self.search(position, Query::FindNode(position, ASK_FOR)).await;
+        found.map(|(_, nearest)| nearest).unwrap_or_default()
     }
 
     /// The value of a key: the first valid one that a node has.
@@ -75,10 +88,11 @@ impl Client {
     pub async fn store(&self, value: &Value) -> Result<usize, Error> {
         let key = value.key_id();
         let (_, nearest) = self.search(key, Query::FindNode(key, ASK_FOR)).await?;
-        let query = Query::Store(Box::new(value.clone())).to_bytes();
+        let query = Query::Store(Box::new(value.clone()));
         let mut stores = JoinSet::new();
         for node in nearest {
-            stores.spawn(ask(self.endpoint.clone(), node, query.clone()));
+            let (client, query) = (self.clone(), query.clone());
+            stores.spawn(async move { client.ask(node, &query).await });
         }
         let answers = stores.join_all().await;
         match answers.iter().filter(|(_, answer)| matches!(answer, Some(Answer::Stored))).count() {
@@ -103,12 +117,12 @@ impl Client {
 
     /// Asks nearer and nearer nodes, until one has a valid value or the nearest have answered.
     async fn search(&self, target: KeyId, query: Query) -> Result<(Option<Value>, Vec<Node>), Error> {
-        let query = query.to_bytes();
         let mut lookup = Lookup::new(target, self.nodes.iter().cloned());
         let mut asking = JoinSet::new();
         loop {
             while let Some(node) = lookup.next_to_ask() {
-                asking.spawn(ask(self.endpoint.clone(), node, query.clone()));
+                let (client, query) = (self.clone(), query.clone());
+                asking.spawn(async move { client.ask(node, &query).await });
             }
             let Some(answered) = asking.join_next().await else { break };
             let Ok((node, answer)) = answered else { continue };
@@ -123,19 +137,20 @@ impl Client {
             nearest => Ok((None, nearest)),
         }
     }
+
+    /// What a node answers, if it does in time.
+    pub(crate) async fn ask(&self, node: Node, query: &Query) -> (Node, Option<Answer>) {
+        let answer = async {
+            let peer = self.endpoint.introduce(node.key, node.address()?).await.ok()?;
+            let answer = self.endpoint.query(peer, query.from(self.own.as_ref()), TIMEOUT).await.ok()?;
+            Answer::parse(&answer).ok()
+        };
+        let answer = answer.await;
+        (node, answer)
+    }
 }
 
 fn is_current(value: &Value, target: &KeyId) -> bool {
     let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     value.key_id() == *target && u64::from(value.ttl) > now && value.is_valid()
-}
-
-async fn ask(endpoint: Endpoint, node: Node, query: Vec<u8>) -> (Node, Option<Answer>) {
-    let answer = async {
-        let peer = endpoint.introduce(node.key, node.address()?).await.ok()?;
-        let answer = endpoint.query(peer, query, TIMEOUT).await.ok()?;
-        Answer::parse(&answer).ok()
-    };
-    let answer = answer.await;
-    (node, answer)
 }

@@ -1,9 +1,9 @@
 //! The DHT of the TON network (network 5): small records, signed by their owners, kept by the nodes nearest to their keys.
 //!
-//! [`Client`] finds and stores over an [`adnl::Endpoint`]; [`Server`] is a node for a closed network; [`Lookup`] is the search
-//! without network. Static nodes come from the network's configuration ([`static_nodes`]).
+//! [`Client`] finds and stores over an [`adnl::Endpoint`]; [`Server`] is a node, and several of them find each other and form a network
+//! ([`Server::join`]); [`Lookup`] is the search without network. Static nodes come from the network's configuration ([`static_nodes`]).
 //!
-//! What it is not: a full citizen of the public DHT (no liveness checks, no handing on of values), a cache, a refresh timer.
+//! What it is not: a node that hands values on, a cache, a refresh timer (whoever publishes stores again).
 //!
 //! Invariants
 //! - A value is stored and believed only with both signatures of its owner, a node only with its own.
@@ -13,6 +13,7 @@
 mod client;
 mod config;
 mod lookup;
+mod member;
 mod node;
 mod query;
 mod server;

@@ -51,6 +51,17 @@ impl Query {
         Ok((asker, query))
     }
 
+    /// The boxed bytes, behind the introduction of the asking node if it is one.
+    pub fn from(&self, asker: Option<&Node>) -> Vec<u8> {
+        let mut w = Writer::new();
+        if let Some(node) = asker {
+            w.u32(INTRODUCTION);
+            node.write_bare(&mut w);
+        }
+        w.raw(&self.to_bytes());
+        w.into_bytes()
+    }
+
     /// The boxed bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut w = Writer::new();

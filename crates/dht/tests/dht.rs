@@ -222,6 +222,64 @@ async fn store_and_find_over_two_nodes() {
     assert_eq!(writer.store(&unsigned).await, Err(Error::Unreachable));
 }
 
+/// Each node knows one other at first. Together they keep a value that a client of any of them finds, also when that one is gone.
+#[tokio::test]
+async fn nodes_form_a_network_by_themselves() {
+    const NODES: usize = 6;
+    let (mut endpoints, mut nodes): (Vec<Endpoint>, Vec<Node>) = (Vec::new(), Vec::new());
+    for _ in 0..NODES {
+        let key = PrivateKey::generate();
+        let (endpoint, incoming) = endpoint(&key).await;
+        let node = present(&key, &endpoint);
+        let bootstrap = nodes.first().cloned().into_iter().collect();
+        tokio::spawn(Server::new(node.clone(), []).join(endpoint.clone(), bootstrap, incoming.queries));
+        endpoints.push(endpoint);
+        nodes.push(node);
+    }
+    let owner = PrivateKey::generate();
+    let (endpoint_of_writer, _w) = endpoint(&owner).await;
+    let writer = Client::new(endpoint_of_writer, vec![nodes[0].clone()]);
+    let ttl = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as u32 + 1800;
+    for i in 1.. {
+        // Each time another value: the longer-lived one replaces the older.
+        match writer.store(&address_value(&owner, &list(17555), ttl + i)).await {
+            Ok(NODES) => break,
+            Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    endpoints[0].close().await;
+    for node in &nodes[1..] {
+        let (endpoint, _r) = endpoint(&PrivateKey::generate()).await;
+        let reader = Client::new(endpoint, vec![node.clone()]);
+        assert_eq!(reader.find_address(owner.id()).await, Ok((owner.public(), address(17555))));
+    }
+}
+
+/// The network's number in front of a signature, signed over or not (network 5.1).
+#[test]
+fn signatures_with_the_networks_number_are_understood() {
+    let (owner, plain) = (key(2), Node::present(&key(2), address(7), NOW));
+    let boxed = plain.to_boxed();
+    let presented = &boxed[..boxed.len() - 68];
+    let with = |signature: &[u8]| {
+        let mut w = tl::Writer::new();
+        w.raw(presented);
+        w.bytes(signature);
+        Node::from_boxed(&w.into_bytes()).unwrap()
+    };
+    let network = (-3_i32).to_le_bytes();
+    let mut to_sign = tl::Writer::new();
+    to_sign.raw(presented);
+    to_sign.bytes(&network);
+    let over_number = owner.sign(&to_sign.into_bytes());
+    assert_eq!(with(&plain.signature), plain);
+    assert!(with(&[&network[..], &over_number].concat()).is_valid());
+    assert!(with(&[&network[..], &plain.signature].concat()).is_valid());
+    assert!(!with(&[&1_i32.to_le_bytes()[..], &over_number].concat()).is_valid());
+    assert!(!with(&plain.signature[..63]).is_valid());
+}
+
 proptest! {
     #[test]
     fn parsers_are_total_and_agree_with_the_writers(kind in 0..8, at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>(), noise in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -1,6 +1,7 @@
 //! Several lite servers: who is there, who lags, who lied, and who is asked next.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -188,7 +189,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub fn new(servers: Vec<ServerAddress>, options: ClientOptions) -> Result<Self, Error> {
+    /// A server that is given twice is one: it must not agree with itself.
+    pub fn new(mut servers: Vec<ServerAddress>, options: ClientOptions) -> Result<Self, Error> {
+        let mut keys = HashSet::new();
+        servers.retain(|server| keys.insert(*server.key.as_bytes()));
         if servers.is_empty() {
             return Err(Error::NoServer);
         }

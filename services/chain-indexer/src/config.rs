@@ -1,12 +1,12 @@
 //! The indexer's configuration: a TOML file and `CAUSEWAY__…` variables, checked at start.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adnl::keys::PublicKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use liteapi::ServerAddress;
+use liteapi::{Policy, ServerAddress};
 use rpc::{ServerConfig, TelemetryConfig, config::ConfigError};
 use serde::Deserialize;
 
@@ -33,6 +33,9 @@ pub struct Config {
     pub lite_servers: Vec<LiteServerConfig>,
     /// A global configuration file (JSON) with more lite servers.
     pub global_config: Option<PathBuf>,
+    /// Which masterchain blocks are believed.
+    #[serde(default)]
+    pub proofs: Proofs,
     /// The chain's global id: -239 is the main network. The wallet's address depends on it.
     #[serde(default = "global_id")]
     pub global_id: i32,
@@ -45,6 +48,17 @@ pub struct Config {
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
+}
+
+/// Which masterchain blocks are believed (network 6.4). What is below them is proven in any case.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Proofs {
+    /// Those that two lite servers name, or the only one.
+    #[default]
+    Fast,
+    /// Those that validators' signatures lead to, from `validator.init_block` of the global configuration. One honest server is enough.
+    Secure,
 }
 
 /// Where the keys are.
@@ -94,7 +108,18 @@ impl Config {
         if self.lite_servers.is_empty() && self.global_config.is_none() {
             return Err(ConfigError::rule("lite_servers", "must name a server, unless `global_config` is set"));
         }
+        if self.proofs == Proofs::Secure && self.global_config.is_none() {
+            return Err(ConfigError::rule("proofs", "must be `fast`, unless `global_config` is set"));
+        }
         self.server.validate("server")
+    }
+
+    /// Which masterchain blocks are believed.
+    pub fn policy(&self) -> Result<Policy, ConfigError> {
+        let Some(path) = self.global_config.as_ref().filter(|_| self.proofs == Proofs::Secure) else { return Ok(Policy::Fast) };
+        let trusted = liteapi::init_block_of_global_config(&read_global_config(path)?);
+        let rule = |error| ConfigError::rule("global_config", format!("has no `validator.init_block` to trust: {error}"));
+        trusted.map(|trusted| Policy::Secure { trusted }).map_err(rule)
     }
 
     /// All lite servers, the configured ones first.
@@ -107,16 +132,20 @@ impl Config {
             servers.push(ServerAddress { address: server.address, key });
         }
         if let Some(path) = &self.global_config {
-            let rule = |rule: String| ConfigError::rule("global_config", rule);
-            let text = std::fs::read_to_string(path).map_err(|error| rule(format!("cannot be read: {error}")))?;
-            let listed = ServerAddress::of_global_config(&text);
-            servers.extend(listed.map_err(|error| rule(format!("is no global configuration: {error}")))?);
+            let listed = ServerAddress::of_global_config(&read_global_config(path)?);
+            let rule = |error| ConfigError::rule("global_config", format!("is no global configuration: {error}"));
+            servers.extend(listed.map_err(rule)?);
         }
         if servers.is_empty() {
             return Err(ConfigError::rule("global_config", "names no lite server with an IPv4 address"));
         }
         Ok(servers)
     }
+}
+
+fn read_global_config(path: &Path) -> Result<String, ConfigError> {
+    let rule = |error| ConfigError::rule("global_config", format!("cannot be read: {error}"));
+    std::fs::read_to_string(path).map_err(rule)
 }
 
 fn public_key(text: &str) -> Option<PublicKey> {

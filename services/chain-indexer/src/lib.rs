@@ -24,7 +24,7 @@ mod wallet_view;
 mod worker;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use contract::{CodeKind, KnownCodes};
 use liteapi::{Client, ClientOptions};
@@ -37,9 +37,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use wallet::Wallet;
 
-pub use config::{Config, KeystoreConfig, LiteServerConfig};
+pub use config::{Config, KeystoreConfig, LiteServerConfig, Proofs};
 
-use lite::Lite;
 use metrics::Metrics;
 use scanner::Scanner;
 use sender::Sender;
@@ -74,10 +73,11 @@ pub async fn run(
     let own_metrics = Metrics::new(&metrics);
     let ours = CodeKind { hash: channel_contract_ton::CODE_HASH, depth: channel_contract_ton::CODE_DEPTH };
     let codes = KnownCodes::new([ours, CodeKind::LIVE]);
+    let client = Arc::new(Client::new(servers, ClientOptions { policy: config.policy()?, ..ClientOptions::default() })?);
     let worker = Worker {
         id: config.indexer_id.clone(),
         pool: pool.clone(),
-        lite: Lite::new(servers.clone())?,
+        client: client.clone(),
         scanner: Scanner::default(),
         channels: channels::Channels::new(codes, signer.channel_key(), known.into_iter().map(|account| account.address)),
         sender: Sender::new(pool.clone(), signer, wallet, own_metrics.clone()),
@@ -86,10 +86,8 @@ pub async fn run(
         view,
         first_block: config.first_block,
         settable_clock: config.settable_clock,
-        moved: Instant::now(),
     };
     let worker = tokio::spawn(worker.run(stop.clone()));
-    let client = Arc::new(Client::new(servers, ClientOptions::default())?);
     let api = IndexerServiceServer::new(api::Api { pool, client, wallet: address, view: seen });
     let served = serve(&config, listener, api, &health, &metrics, &stop).await;
     stop.cancel();

@@ -1,9 +1,9 @@
-//! The lite servers as the indexer uses them: one client that can be turned to the next server, and the walk back through an account's past.
+//! The lite servers as the indexer uses them: questions in parallel, and the walk back through an account's past.
 
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use liteapi::{AccountTransaction, Client, ClientOptions, Error, ServerAddress};
+use liteapi::{AccountTransaction, Client, Error};
 use tycho_types::models::{StdAddr, Transaction};
 use tycho_types::prelude::*;
 
@@ -11,30 +11,6 @@ use tycho_types::prelude::*;
 const PAGE: u32 = 16;
 /// Questions to the lite servers at once.
 const PARALLEL: usize = 8;
-
-/// Several lite servers; the one that answered last is asked first.
-pub struct Lite {
-    servers: Vec<ServerAddress>,
-    client: Arc<Client>,
-}
-
-impl Lite {
-    pub fn new(servers: Vec<ServerAddress>) -> Result<Self, Error> {
-        let client = Arc::new(Client::new(servers.clone(), ClientOptions::default())?);
-        Ok(Self { servers, client })
-    }
-
-    pub fn client(&self) -> Arc<Client> {
-        self.client.clone()
-    }
-
-    /// Begins with the next server: the present one answers, but its chain stands still.
-    pub fn turn(&mut self) -> Result<(), Error> {
-        self.servers.rotate_left(1);
-        self.client = Arc::new(Client::new(self.servers.clone(), ClientOptions::default())?);
-        Ok(())
-    }
-}
 
 /// Searches an account's transactions backwards from the one with this logical time and hash, until one is wanted or one is too old.
 pub async fn find(

@@ -1,7 +1,7 @@
 //! The loop of the leading indexer: read on, write down, send.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use liteapi::Client;
@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::channels::Channels;
-use crate::lite::Lite;
 use crate::metrics::Metrics;
 use crate::scanner::{Head, Scanner};
 use crate::sender::{Report, Sender};
@@ -24,8 +23,6 @@ const BATCH: u32 = 16;
 const LEASE: Duration = Duration::from_secs(15);
 /// How long a new block is waited for before the queue of orders is looked at again.
 const WAIT: Duration = Duration::from_millis(500);
-/// After this time without a new block the next lite server is asked.
-const STALL: Duration = Duration::from_secs(10);
 /// Time between two attempts after an error, and between two looks of an indexer that stands by.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Differences up to this are only the age of a block, seconds.
@@ -48,7 +45,7 @@ pub struct View {
 pub struct Worker {
     pub id: String,
     pub pool: Pool,
-    pub lite: Lite,
+    pub client: Arc<Client>,
     pub scanner: Scanner,
     pub channels: Channels,
     pub sender: Sender,
@@ -57,8 +54,6 @@ pub struct Worker {
     pub view: watch::Sender<View>,
     pub first_block: Option<u32>,
     pub settable_clock: bool,
-    /// When a new block was seen last.
-    pub moved: Instant,
 }
 
 impl Worker {
@@ -92,7 +87,7 @@ impl Worker {
             self.gate.open();
             return Ok(false);
         };
-        let client = self.lite.client();
+        let client = self.client.clone();
         if cursor.seqno == 0
             && let Some(start) = self.start(&client).await?
         {
@@ -100,7 +95,9 @@ impl Worker {
             chain::advance(&mut self.pool.get().await?, cursor, start, &Progress::default()).await?;
             return Ok(true);
         }
-        let newest = self.newest(&client, cursor).await?;
+        let newest = self.newest(&client, cursor).await;
+        self.metrics.lite_servers(&client.servers());
+        let newest = newest?;
         let to = newest.min(cursor.seqno.saturating_add(BATCH));
         let cursor = self.read(&client, cursor, to).await?;
         self.metrics.block.set(to.into());
@@ -128,20 +125,11 @@ impl Worker {
     }
 
     /// The newest masterchain block, waiting a little for one behind the cursor.
-    async fn newest(&mut self, client: &Client, cursor: Cursor) -> anyhow::Result<u32> {
+    async fn newest(&self, client: &Client, cursor: Cursor) -> anyhow::Result<u32> {
         match client.wait_masterchain_seqno(cursor.seqno + 1, WAIT).await {
-            Ok(info) => {
-                self.moved = Instant::now();
-                Ok(info.last.seqno)
-            }
-            Err(error) if error.server_code() == Some(liteapi::code::TIMEOUT) => {
-                if self.moved.elapsed() > STALL {
-                    self.moved = Instant::now();
-                    self.lite.turn()?;
-                }
-                Ok(cursor.seqno)
-            }
-            Err(error) => Err(error).context("no lite server answers"),
+            Ok(info) => Ok(info.last.seqno),
+            Err(error) if error.server_code() == Some(liteapi::code::TIMEOUT) => Ok(cursor.seqno),
+            Err(error) => Err(error).context("the newest block"),
         }
     }
 

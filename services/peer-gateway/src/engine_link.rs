@@ -5,21 +5,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use adnl::keys::AdnlId;
 use bytes::Bytes;
 use rpc::gateway::v1::{
     CallResult, GatewayFrame, IncomingQuery, OutgoingAnswer, PeerSession, ShardEpoch, SignAuthenticate, SignNodeRecord,
     SignedAuthenticate, SignedNodeRecord,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::fair::FairQueue;
 use crate::incoming::Asker;
+use crate::metrics::Metrics;
 use crate::shards::LinkId;
 use crate::{Key, lock};
 
-/// Parts that wait for the stream. The last half is for what must not be lost: when even that is full, the stream is closed.
+/// Parts that wait for the stream and must not be lost: when that is full, the stream is closed.
 const QUEUE: usize = 16_384;
+/// Queries of peers that wait for the stream. They may be lost: peers repeat them.
+const MAX_WAITING: usize = 8_192;
 /// Parts and bytes of one frame.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
@@ -30,10 +35,9 @@ const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an engine may take for a signature.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Something for an engine.
+/// Something for an engine, besides queries of peers.
 pub(crate) enum Part {
     Session(PeerSession),
-    Query(IncomingQuery),
     Result(CallResult),
     SignAuthenticate(SignAuthenticate),
     SignNodeRecord(SignNodeRecord),
@@ -54,6 +58,11 @@ pub(crate) struct EngineLink {
     /// Room for the engine's calls.
     pub calls: Arc<Semaphore>,
     parts: mpsc::Sender<Part>,
+    /// Queries of peers, each peer in its turn.
+    waiting: Mutex<FairQueue<AdnlId, IncomingQuery>>,
+    /// There is something in it.
+    asked: Notify,
+    metrics: Metrics,
     stop: CancellationToken,
     next: AtomicU64,
     unanswered: Mutex<HashMap<u64, Unanswered>>,
@@ -62,13 +71,16 @@ pub(crate) struct EngineLink {
 }
 
 impl EngineLink {
-    pub fn new(id: LinkId, engine_id: String) -> (Arc<Self>, mpsc::Receiver<Part>) {
+    pub fn new(id: LinkId, engine_id: String, metrics: Metrics) -> (Arc<Self>, mpsc::Receiver<Part>) {
         let (parts, queue) = mpsc::channel(QUEUE);
         let link = Self {
             id,
             engine_id,
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
             parts,
+            waiting: Mutex::new(FairQueue::new(MAX_WAITING)),
+            asked: Notify::new(),
+            metrics,
             stop: CancellationToken::new(),
             next: AtomicU64::new(1),
             unanswered: Mutex::default(),
@@ -91,30 +103,42 @@ impl EngineLink {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Queues a part. Queries are dropped when the engine is far behind: peers repeat them. Anything else must arrive, so a stream
-    /// without room for it is ended, and the engine attaches anew. Whether it was queued.
-    pub fn send(&self, part: Part) -> bool {
-        if matches!(part, Part::Query(_)) && self.parts.capacity() < QUEUE / 2 {
-            return false;
-        }
-        let sent = self.parts.try_send(part).is_ok();
-        if !sent && !self.stop.is_cancelled() {
+    /// Queues a part. It must arrive, so a stream without room for it is ended, and the engine attaches anew.
+    pub fn send(&self, part: Part) {
+        if self.parts.try_send(part).is_err() && !self.stop.is_cancelled() {
             tracing::warn!(engine = self.engine_id, "stream is too far behind, closing it");
             self.close();
         }
-        sent
     }
 
-    /// Hands a query of a peer to the engine. Whether it was taken; if not, the peer is left in silence.
-    pub fn ask(&self, peer: Option<Key>, mut query: IncomingQuery, asker: Asker) -> bool {
+    /// Hands a query to the engine, in its ADNL peer's turn. When the engine is far behind, whoever has most queries waiting loses one,
+    /// and is left in silence: peers repeat their queries. Whether this one was taken.
+    pub fn ask(&self, adnl: AdnlId, peer: Option<Key>, mut query: IncomingQuery, asker: Asker) -> bool {
         query.query_id = self.next_id();
-        let id = query.query_id;
+        let (id, bytes) = (query.query_id, query.data.len());
         lock(&self.unanswered).insert(id, Unanswered { peer, asker, deadline: Instant::now() + HANDLER_TIMEOUT });
-        let sent = self.send(Part::Query(query));
-        if !sent {
-            lock(&self.unanswered).remove(&id);
+        let dropped = {
+            let mut waiting = lock(&self.waiting);
+            let dropped = waiting.push(adnl, query, bytes);
+            self.metrics.waiting_queries.set(waiting.len() as i64);
+            dropped
+        };
+        self.asked.notify_one();
+        let Some(dropped) = dropped else { return true };
+        lock(&self.unanswered).remove(&dropped.query_id);
+        if dropped.query_id != id {
+            self.metrics.incoming("crowded_out");
         }
-        sent
+        dropped.query_id != id
+    }
+
+    /// The next query that is still waited for.
+    fn next_query(&self) -> Option<IncomingQuery> {
+        let mut waiting = lock(&self.waiting);
+        let unanswered = lock(&self.unanswered);
+        let next = std::iter::from_fn(|| waiting.pop()).find(|query| unanswered.contains_key(&query.query_id));
+        self.metrics.waiting_queries.set(waiting.len() as i64);
+        next
     }
 
     /// Whom an answer goes to, if `passes` lets it: none when it comes late.
@@ -191,8 +215,17 @@ pub(crate) async fn write_frames(
     let writing = async {
         // The slot first: what comes meanwhile goes into the same frame.
         while let Ok(slot) = frames.reserve().await {
-            let Some(first) = parts.recv().await else { return };
-            slot.send(Ok(frame(first, &mut parts)));
+            let first = tokio::select! {
+                part = parts.recv() => match part {
+                    Some(part) => Some(part),
+                    None => return,
+                },
+                () = link.asked.notified() => None,
+            };
+            let frame = frame(link, first, &mut parts);
+            if frame != GatewayFrame::default() {
+                slot.send(Ok(frame));
+            }
         }
     };
     tokio::select! {
@@ -201,20 +234,26 @@ pub(crate) async fn write_frames(
     }
 }
 
-fn frame(first: Part, parts: &mut mpsc::Receiver<Part>) -> GatewayFrame {
-    let (mut frame, mut bytes, mut next) = (GatewayFrame::default(), 0, Some(first));
-    for _ in 0..BATCH {
-        let Some(part) = next.take() else { break };
+/// What must arrive first, then queries of peers in their turns.
+fn frame(link: &EngineLink, first: Option<Part>, parts: &mut mpsc::Receiver<Part>) -> GatewayFrame {
+    let (mut frame, mut bytes, mut room) = (GatewayFrame::default(), 0, BATCH);
+    let mut next = first.or_else(|| parts.try_recv().ok());
+    while let Some(part) = next {
         bytes += add(&mut frame, part);
-        if bytes >= BATCH_BYTES {
+        room -= 1;
+        next = if room > 0 && bytes < BATCH_BYTES { parts.try_recv().ok() } else { None };
+    }
+    // However much else there is: half a frame is for peers.
+    for _ in 0..room.max(BATCH / 2) {
+        let Some(query) = link.next_query() else { return frame };
+        bytes += query.data.len();
+        frame.queries.push(query);
+        if bytes >= 2 * BATCH_BYTES {
             break;
         }
-        next = parts.try_recv().ok();
     }
-    // A part that was taken belongs to this frame even when it is one more than a batch.
-    if let Some(part) = next {
-        add(&mut frame, part);
-    }
+    // There may be more.
+    link.asked.notify_one();
     frame
 }
 
@@ -225,11 +264,6 @@ fn add(frame: &mut GatewayFrame, part: Part) -> usize {
         Part::Session(session) => frame.sessions.push(session),
         Part::SignAuthenticate(request) => frame.sign_authenticates.push(request),
         Part::SignNodeRecord(request) => frame.sign_node_records.push(request),
-        Part::Query(query) => {
-            let bytes = query.data.len();
-            frame.queries.push(query);
-            return bytes;
-        }
         Part::Result(result) => {
             let bytes = if let Some(Outcome::Answer(data)) = &result.outcome { data.len() } else { 0 };
             frame.results.push(result);

@@ -128,6 +128,7 @@ impl Hub {
 
     fn publish_wanted(&self, state: &State) {
         let all: HashSet<Key> = state.wanted.values().flatten().copied().collect();
+        self.metrics.wanted.set(all.len() as i64);
         self.wanted.send_if_modified(|old| {
             let changed = *old != all;
             *old = all;

@@ -61,8 +61,9 @@ async fn take(gateway: &Arc<Gateway>, adnl: AdnlId, transport: Transport, data: 
         Some(_) => Kind::Peer,
         None => Kind::Stranger,
     };
-    let Some(room) = gateway.limits.admit(adnl, kind, data.len(), Instant::now()) else {
-        return gateway.metrics.incoming("limited");
+    let room = match gateway.limits.admit(adnl, kind, data.len(), Instant::now()) {
+        Ok(room) => room,
+        Err(limit) => return gateway.metrics.incoming(limit.name()),
     };
     let asker = Asker { responder, _room: room };
     match (id, session) {
@@ -84,13 +85,13 @@ async fn take(gateway: &Arc<Gateway>, adnl: AdnlId, transport: Transport, data: 
             let passed = gateway
                 .hub
                 .owner_of(&session.peer)
-                .map(|engine| engine.ask(Some(session.peer), query(&session.peer, transport, data), asker));
+                .map(|engine| engine.ask(adnl, Some(session.peer), query(&session.peer, transport, data), asker));
             gateway.metrics.incoming(outcome(passed, "no_owner"));
         }
         // Terms are told to anybody (payments 1.4), so by any engine.
         (ProposeChannelConfig::ID, None) => {
             let engine = gateway.hub.engines().into_iter().next();
-            let passed = engine.map(|engine| engine.ask(None, query(&[], transport, data), asker));
+            let passed = engine.map(|engine| engine.ask(adnl, None, query(&[], transport, data), asker));
             gateway.metrics.incoming(outcome(passed, "no_owner"));
         }
         (_, None) => gateway.metrics.incoming("not_authenticated"),

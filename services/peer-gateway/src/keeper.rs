@@ -14,9 +14,10 @@ use crate::Key;
 use crate::directory::remembered_place;
 use crate::gateway::Gateway;
 
-/// Pause after an answered ping, and after a failure (payments 2.3).
+/// Pause after an answered ping, and after a first failure (payments 2.3). Each further failure doubles it, up to a limit.
 const PING_EVERY: Duration = Duration::from_secs(10);
-const RETRY_EVERY: Duration = Duration::from_secs(3);
+const RETRY_FIRST: Duration = Duration::from_secs(3);
+const RETRY_MAX: Duration = Duration::from_secs(48);
 /// A peer that nobody wants any more is kept for so long: its shard may be moving between engines.
 const LINGER: Duration = Duration::from_secs(30);
 /// How often tasks are compared with what is wanted, besides every change.
@@ -47,16 +48,18 @@ pub(crate) async fn keep_wanted(gateway: Arc<Gateway>, stop: CancellationToken) 
 
 async fn keep(gateway: Arc<Gateway>, peer: Key, wanted: watch::Receiver<HashSet<Key>>, stop: CancellationToken) {
     let mut unwanted_since = None;
+    let mut failures = 0;
     loop {
         if wanted.borrow().contains(&peer) {
             unwanted_since = None;
         } else if unwanted_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
             break;
         }
-        let pause = match round(&gateway, &peer).await {
-            true => PING_EVERY,
-            false => RETRY_EVERY,
+        failures = match round(&gateway, &peer).await {
+            true => 0,
+            false => failures + 1,
         };
+        let pause = pause_after(failures);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -67,17 +70,27 @@ async fn keep(gateway: Arc<Gateway>, peer: Key, wanted: watch::Receiver<HashSet<
     }
 }
 
+/// The pause after so many failures in a row.
+fn pause_after(failures: u32) -> Duration {
+    match failures {
+        0 => PING_EVERY,
+        _ => RETRY_FIRST.saturating_mul(1 << (failures - 1).min(16)).min(RETRY_MAX),
+    }
+}
+
 /// Connects if need be, and pings. Whether the peer is there.
 async fn round(gateway: &Arc<Gateway>, peer: &Key) -> bool {
     let session = match gateway.connect(peer, None).await {
         Ok(session) => session,
         Err(error) => {
             tracing::debug!(peer = hex::encode(peer), %error, "wanted peer cannot be reached");
+            gateway.metrics.kept("unreachable");
             return false;
         }
     };
     gateway.pin(&session).await;
     let pong = gateway.ping(&session).await;
+    gateway.metrics.kept(if pong.is_ok() { "pong" } else { "no_pong" });
     if pong.is_err() {
         gateway.end_session(&session, "no pong");
     }
@@ -130,5 +143,17 @@ pub(crate) async fn follow_notices(gateway: Arc<Gateway>, mut notices: mpsc::Rec
 fn doubt(gateway: &Arc<Gateway>, adnl: AdnlId) {
     if let Some(session) = gateway.hub.session_of_adnl(&adnl) {
         tokio::spawn(gateway.clone().recheck(session));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_failures_up_to_a_limit() {
+        let seconds: Vec<u64> = (0..8).map(|failures| pause_after(failures).as_secs()).collect();
+        assert_eq!(seconds, [10, 3, 6, 12, 24, 48, 48, 48]);
+        assert_eq!(pause_after(u32::MAX), RETRY_MAX);
     }
 }

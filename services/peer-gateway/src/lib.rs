@@ -11,13 +11,15 @@
 //! - What an engine sends under an epoch below the highest seen for the shard does not go out.
 //! - A query goes to the engine that owns the peer's shard, or nowhere. An answer whose asker is gone goes nowhere.
 //! - One process per ADNL key; its epoch is stored, and above all earlier ones, before it is used.
-//! - Queues, unanswered queries and what one peer may ask are bounded.
+//! - Queues, unanswered queries and what one peer may ask (rate, number, bytes) are bounded. Peers wait for an engine in turns: whoever asks
+//!   much waits for himself.
 
 mod authenticate;
 mod config;
 mod connect;
 mod directory;
 mod engine_link;
+mod fair;
 mod gateway;
 mod hub;
 mod identity;

@@ -18,7 +18,8 @@ const AUTHENTICATE_RATE: Rate = Rate { per_second: 2, burst: 10 };
 const MAX_IN_FLIGHT: usize = 2_048;
 /// Bytes of unanswered queries of one peer.
 const MAX_IN_FLIGHT_BYTES: usize = 16 << 20;
-/// Peers remembered. Beyond it the idle ones are forgotten, which costs nothing once their allowance is full again.
+/// Peers remembered. Beyond it the idle ones are forgotten, which costs nothing once their allowance is full again; if all are busy, new
+/// ones are refused.
 const MAX_PEERS: usize = 8_192;
 
 #[derive(Clone, Copy)]
@@ -85,6 +86,31 @@ pub(crate) struct Limits {
     peers: Mutex<HashMap<AdnlId, Arc<Mutex<Load>>>>,
 }
 
+/// Why there is no room for a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// It asks too often.
+    Rate,
+    /// Too many of its queries wait for an answer.
+    InFlight,
+    /// They have too many bytes.
+    Bytes,
+    /// Too many other peers ask.
+    Peers,
+}
+
+impl Limit {
+    /// As metrics call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "limited_rate",
+            Self::InFlight => "limited_in_flight",
+            Self::Bytes => "limited_bytes",
+            Self::Peers => "limited_peers",
+        }
+    }
+}
+
 /// Room for one query, given back when dropped.
 pub(crate) struct Room {
     load: Arc<Mutex<Load>>,
@@ -92,9 +118,9 @@ pub(crate) struct Room {
 }
 
 impl Limits {
-    /// Room for a query of this size, or none when the peer asks too much.
-    pub fn admit(&self, peer: AdnlId, kind: Kind, bytes: usize, now: Instant) -> Option<Room> {
-        let load = self.load(peer, now);
+    /// Room for a query of this size, or why the peer asks too much.
+    pub fn admit(&self, peer: AdnlId, kind: Kind, bytes: usize, now: Instant) -> Result<Room, Limit> {
+        let load = self.load(peer, now).ok_or(Limit::Peers)?;
         {
             let mut load = lock(&load);
             let bucket = match kind {
@@ -102,16 +128,22 @@ impl Limits {
                 Kind::Stranger => &mut load.stranger,
                 Kind::Authenticate => &mut load.authenticate,
             };
-            if !bucket.take(now) || load.in_flight >= MAX_IN_FLIGHT || load.bytes + bytes > MAX_IN_FLIGHT_BYTES {
-                return None;
+            if !bucket.take(now) {
+                return Err(Limit::Rate);
+            }
+            if load.in_flight >= MAX_IN_FLIGHT {
+                return Err(Limit::InFlight);
+            }
+            if load.bytes + bytes > MAX_IN_FLIGHT_BYTES {
+                return Err(Limit::Bytes);
             }
             load.in_flight += 1;
             load.bytes += bytes;
         }
-        Some(Room { load, bytes })
+        Ok(Room { load, bytes })
     }
 
-    fn load(&self, peer: AdnlId, now: Instant) -> Arc<Mutex<Load>> {
+    fn load(&self, peer: AdnlId, now: Instant) -> Option<Arc<Mutex<Load>>> {
         let mut peers = lock(&self.peers);
         if peers.len() >= MAX_PEERS && !peers.contains_key(&peer) {
             let idle = Duration::from_secs(10);
@@ -121,7 +153,10 @@ impl Limits {
                 load.in_flight > 0 || now.saturating_duration_since(last) < idle
             });
         }
-        peers.entry(peer).or_insert_with(|| Arc::new(Mutex::new(Load::new(now)))).clone()
+        if peers.len() >= MAX_PEERS && !peers.contains_key(&peer) {
+            return None;
+        }
+        Some(peers.entry(peer).or_insert_with(|| Arc::new(Mutex::new(Load::new(now)))).clone())
     }
 }
 
@@ -143,23 +178,39 @@ mod tests {
     #[test]
     fn rates_are_per_peer_and_refill() {
         let (limits, now) = (Limits::default(), Instant::now());
+        let authenticate = |peer, now| limits.admit(peer, Kind::Authenticate, 0, now).map(drop);
         for _ in 0..AUTHENTICATE_RATE.burst {
-            assert!(limits.admit(A, Kind::Authenticate, 0, now).is_some());
+            authenticate(A, now).unwrap();
         }
-        assert!(limits.admit(A, Kind::Authenticate, 0, now).is_none());
-        assert!(limits.admit(A, Kind::Stranger, 0, now).is_some() && limits.admit(B, Kind::Authenticate, 0, now).is_some());
-        assert!(limits.admit(A, Kind::Authenticate, 0, now + Duration::from_secs(1)).is_some());
+        assert_eq!(authenticate(A, now), Err(Limit::Rate));
+        assert!(limits.admit(A, Kind::Stranger, 0, now).is_ok() && authenticate(B, now).is_ok());
+        authenticate(A, now + Duration::from_secs(1)).unwrap();
     }
 
     #[test]
     fn unanswered_queries_and_bytes_are_bounded() {
         let (limits, now) = (Limits::default(), Instant::now());
-        let rooms: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| limits.admit(A, Kind::Peer, 1, now).unwrap()).collect();
-        assert!(limits.admit(A, Kind::Peer, 1, now).is_none());
+        let ask = |bytes| limits.admit(A, Kind::Peer, bytes, now);
+        let rooms: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| ask(1).ok().unwrap()).collect();
+        assert_eq!(ask(1).err(), Some(Limit::InFlight));
+        assert!(limits.admit(B, Kind::Peer, 1, now).is_ok());
         drop(rooms);
-        let large = limits.admit(A, Kind::Peer, MAX_IN_FLIGHT_BYTES, now).unwrap();
-        assert!(limits.admit(A, Kind::Peer, 1, now).is_none());
+        let large = ask(MAX_IN_FLIGHT_BYTES).ok().unwrap();
+        assert_eq!(ask(1).err(), Some(Limit::Bytes));
         drop(large);
-        assert!(limits.admit(A, Kind::Peer, 1, now).is_some());
+        assert!(ask(1).is_ok());
+    }
+
+    #[test]
+    fn peers_are_bounded_and_idle_ones_make_room() {
+        let (limits, now) = (Limits::default(), Instant::now());
+        let id = |i: usize| AdnlId(std::array::from_fn(|at| (i >> (8 * at.min(7))) as u8));
+        let rooms: Vec<_> = (0..MAX_PEERS).map(|i| limits.admit(id(i), Kind::Stranger, 1, now).ok().unwrap()).collect();
+        let later = now + Duration::from_secs(11);
+        assert_eq!(limits.admit(id(MAX_PEERS), Kind::Stranger, 1, later).err(), Some(Limit::Peers));
+        assert!(limits.admit(id(0), Kind::Stranger, 1, later).is_ok());
+        drop(rooms);
+        assert!(limits.admit(id(MAX_PEERS), Kind::Stranger, 1, later).is_ok());
+        assert!(lock(&limits.peers).len() < 10);
     }
 }

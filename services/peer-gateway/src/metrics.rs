@@ -16,12 +16,18 @@ pub(crate) struct Result {
 pub(crate) struct Metrics {
     pub sessions: Gauge,
     pub engines: Gauge,
+    /// Peers that engines want connected.
+    pub wanted: Gauge,
+    /// Queries of peers that wait for an engine's stream.
+    pub waiting_queries: Gauge,
     /// Queries and answers of engines that did not own the peer's shard.
     pub fenced: Counter,
     /// Queries of peers: passed, answered here, or why dropped.
     incoming: Family<Result, Counter>,
     /// Queries of engines by outcome.
     outgoing: Family<Result, Counter>,
+    /// Rounds of keeping wanted peers connected.
+    kept: Family<Result, Counter>,
     /// Authentications that we began, or answered, by outcome.
     authentications: Family<Result, Counter>,
 }
@@ -33,6 +39,13 @@ impl Metrics {
             let registry = registry.sub_registry_with_prefix("gateway");
             registry.register("sessions", "Authenticated peers", own.sessions.clone());
             registry.register("engines", "Attached engines", own.engines.clone());
+            registry.register("wanted_peers", "Peers that engines want connected", own.wanted.clone());
+            registry.register(
+                "waiting_queries",
+                "Queries of peers that wait for an engine's stream",
+                own.waiting_queries.clone(),
+            );
+            registry.register("keeping", "Rounds of keeping wanted peers connected, by outcome", own.kept.clone());
             registry.register("fenced", "Dropped queries and answers of former owners of a shard", own.fenced.clone());
             registry.register("incoming_queries", "Queries of peers", own.incoming.clone());
             registry.register("outgoing_queries", "Queries of engines to peers", own.outgoing.clone());
@@ -47,6 +60,10 @@ impl Metrics {
 
     pub fn outgoing(&self, result: &'static str) {
         self.outgoing.get_or_create(&Result { result }).inc();
+    }
+
+    pub fn kept(&self, result: &'static str) {
+        self.kept.get_or_create(&Result { result }).inc();
     }
 
     pub fn authentication(&self, result: &'static str) {

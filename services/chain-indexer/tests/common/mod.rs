@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adnl::keys::PrivateKey;
-use chain_indexer::{Config, KeystoreConfig, LiteServerConfig};
+use chain_indexer::{Config, KeystoreConfig, Proofs};
 use contract::{CodeKind, InitToSign, Message, OpenConfig, Pair, SettleToSign, Side, StartToSign, ToSign, constants};
 use devnet::chain::{COIN, GLOBAL_ID};
 use devnet::{Devnet, ServeOptions, Served};
@@ -76,7 +76,10 @@ impl World {
 
     /// Starts an indexer under this name. Those before it must have been stopped or killed.
     pub fn indexer(&self, id: &str) -> Indexer {
-        let lite_servers = self.served.lite_servers.iter();
+        let (zero_state, key_block) = self.devnet.read(|ledger| (*ledger.zero_state(), *ledger.key_block()));
+        let network = devnet::global_config(&self.served.lite_servers, &zero_state, &key_block, Default::default());
+        let global_config = self.folder.path().join("global.config.json");
+        std::fs::write(&global_config, network.to_string()).unwrap();
         let config = Config {
             indexer_id: id.into(),
             database: self.url.clone(),
@@ -84,10 +87,10 @@ impl World {
             server: ServerConfig::plain("127.0.0.1:0".parse().unwrap()),
             metrics: None,
             keystore: keystore(&self.folder),
-            lite_servers: lite_servers
-                .map(|server| LiteServerConfig { address: server.address, key: hex::encode(server.key.as_bytes()) })
-                .collect(),
-            global_config: None,
+            lite_servers: Vec::new(),
+            global_config: Some(global_config),
+            // Whole networks are tested with the other one.
+            proofs: Proofs::Secure,
             global_id: GLOBAL_ID,
             first_block: Some(1),
             settable_clock: true,

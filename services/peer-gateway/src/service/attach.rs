@@ -38,7 +38,7 @@ pub(super) async fn attach(
     }
     let mut queue = None;
     let (link, welcome) = gateway.hub.attach(|id| {
-        let (link, parts) = EngineLink::new(id, hello.engine_id.clone());
+        let (link, parts) = EngineLink::new(id, hello.engine_id.clone(), gateway.metrics.clone());
         queue = Some(parts);
         link
     });
