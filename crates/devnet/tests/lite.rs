@@ -115,6 +115,59 @@ async fn get_methods_answer_over_the_network() {
     assert_eq!(stack.items[0].as_int(), Some(&1.into()));
 }
 
+/// There are clients that a proof with another number of roots, or a masterchain without a shard, kills (network 9, 33).
+#[tokio::test]
+async fn proofs_have_their_roots_and_there_is_always_a_shard() {
+    use liteapi::{AccountId, GetAccountState, GetAllShardsInfo, GetConfigAll, GetShardInfo, RunSmcMethod};
+    use tycho_types::boc::de::{BocHeader, Options};
+    let roots = |boc: &[u8]| BocHeader::decode(boc, &Options { min_roots: None, max_roots: None }).unwrap().roots().len();
+    let (devnet, served) = start(1).await;
+    let alice = User::new(1);
+    let ServerAddress { address, key } = served.lite_servers[0].clone();
+    let connection = Connection::connect(address, key, &ConnectionOptions::default()).await.unwrap();
+    for round in 0..3 {
+        let id = devnet.read(|l| *l.last());
+        for account in [alice.address().address, HashBytes([0xee; 32])] {
+            let account = AccountId { workchain: 0, id: account };
+            let state = connection.query(&GetAccountState { id, account: account.clone() }, LIMIT).await.unwrap();
+            assert_eq!((roots(&state.shard_proof), roots(&state.proof)), (2, 2), "round {round}");
+            let query = RunSmcMethod { mode: 7, id, account, method_id: 1, params: vec![] };
+            if let Ok(run) = connection.query(&query, LIMIT).await {
+                assert_eq!((roots(&run.shard_proof.unwrap()), roots(&run.proof.unwrap())), (2, 2));
+            }
+        }
+        let shards = connection.query(&GetAllShardsInfo { id }, LIMIT).await.unwrap();
+        assert_eq!((roots(&shards.proof), roots(&shards.data)), (1, 1));
+        assert_eq!(client(&served.lite_servers).shards(&id).await.unwrap().len(), 1);
+        let query = GetShardInfo { id, workchain: 0, shard: 1 << 63, exact: true };
+        assert_eq!(roots(&connection.query(&query, LIMIT).await.unwrap().shard_proof), 2);
+        let config = connection.query(&GetConfigAll { mode: 0, id }, LIMIT).await.unwrap();
+        assert_eq!((roots(&config.state_proof), roots(&config.config_proof)), (1, 1));
+        devnet.faucet(alice.address().clone(), COIN).unwrap();
+        devnet.mine().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_pruned_account_has_its_hash_and_no_code() {
+    use liteapi::{AccountId, GetAccountState, GetAccountStatePruned, GetLibraries};
+    use tycho_types::merkle::MerkleProof;
+    let (devnet, served) = start(1).await;
+    let alice = User::new(1);
+    devnet.faucet(alice.address().clone(), 10 * COIN).unwrap();
+    pay(&devnet, &alice, &StdAddr::new(0, HashBytes([2; 32])), 0, COIN);
+    let ServerAddress { address, key } = served.lite_servers[0].clone();
+    let connection = Connection::connect(address, key, &ConnectionOptions::default()).await.unwrap();
+    let (id, account) = (devnet.read(|l| *l.last()), AccountId { workchain: 0, id: alice.address().address });
+    let whole = connection.query(&GetAccountState { id, account: account.clone() }, LIMIT).await.unwrap();
+    let pruned = connection.query(&GetAccountStatePruned { id, account }, LIMIT).await.unwrap();
+    let proof = Boc::decode(&pruned.state).unwrap().parse_exotic::<MerkleProof>().unwrap();
+    assert_eq!(proof.hash, *Boc::decode(&whole.state).unwrap().repr_hash());
+    assert!(pruned.state.len() < whole.state.len() / 4, "{} of {}", pruned.state.len(), whole.state.len());
+    let libraries = connection.query(&GetLibraries { library_list: vec![HashBytes([1; 32])] }, LIMIT).await.unwrap();
+    assert_eq!(libraries.result, []);
+}
+
 #[tokio::test]
 async fn waiting_for_a_block_that_does_not_come_is_error_652() {
     let (devnet, served) = start(2).await;

@@ -287,7 +287,7 @@ mod tests {
             w.raw(&[4; 36]);
             let candidate = SignedCandidate { session_id: HashBytes([8; 32]), slot: 3, candidate: w.into_bytes() };
             let message = candidate_to_sign(&id(), &candidate).unwrap();
-            assert_eq!(message.len(), 4 + 32 + 44);
+            assert_eq!(message.len(), 4 + 32 + (1 + 44 + 3));
             set.signatures = vec![signed(0, &message)];
             set.candidate = Some(candidate);
             check_signatures(&id(), &info, &config, &set).unwrap();

@@ -146,6 +146,8 @@ mod tests {
     use super::*;
     use crate::message::{Message, Ping, lite_query};
     use crate::{GetMasterchainInfo, WaitMasterchainSeqno};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
     use tl::Object;
 
     fn seed(first: u8) -> [u8; 32] {
@@ -189,6 +191,45 @@ mod tests {
             broken[at] ^= 1;
             assert!(server_handshake(std::slice::from_ref(&server), &broken).is_err(), "bit of byte {at}");
         }
+    }
+
+    /// Remembers each write.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+            self.0.push(bytes.to_vec());
+            Poll::Ready(Ok(bytes.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// There are peers that read the length with one call, and take what that gives for all of it (network 6.2).
+    #[tokio::test]
+    async fn a_frame_is_one_write_and_is_read_in_pieces() {
+        let mut writer = FrameWriter::new(Writes::default(), cipher::stream(&[1; 32], &[2; 16]));
+        for len in [0, 1, 100_000] {
+            writer.write(&vec![9; len]).await.unwrap();
+        }
+        let writes = writer.io.0;
+        assert_eq!(writes.iter().map(Vec::len).collect::<Vec<_>>(), [68, 69, 100_068]);
+        let (mut sender, receiver) = tokio::io::duplex(7);
+        let sending = async {
+            sender.write_all(&writes.concat()).await.unwrap();
+        };
+        let reading = async {
+            let mut reader = FrameReader::new(receiver, cipher::stream(&[1; 32], &[2; 16]), MAX_FRAME);
+            for len in [0, 1, 100_000] {
+                assert_eq!(reader.read().await.unwrap(), vec![9; len]);
+            }
+        };
+        tokio::join!(sending, reading);
     }
 
     #[tokio::test]

@@ -55,7 +55,7 @@ proptest! {
     fn any_bytes_parse_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         parse_all!(&bytes, MasterchainInfo, MasterchainInfoExt, CurrentTime, Version, BlockData, BlockHeader, SendMsgStatus, AccountState,
             ShardInfo, AllShardsInfo, TransactionInfo, TransactionList, BlockTransactions, BlockTransactionsExt, ConfigInfo,
-            RunMethodResult, ServerError, LookupBlock, ListBlockTransactions, GetConfigParams, RunSmcMethod, LiteQuery, TransactionId);
+            RunMethodResult, ServerError, LibraryResult, PartialBlockProof, LinkBack, LinkForward, GetBlockProof, GetLibraries, LookupBlock, ListBlockTransactions, GetConfigParams, RunSmcMethod, LiteQuery, TransactionId);
     }
 
     #[test]
@@ -79,6 +79,22 @@ proptest! {
             mode: u32::from(bits & 0x1f), id, shardblk: other, shard_proof: part(0), proof: part(0), state_proof: part(1),
             init_c7: part(3), lib_extras: part(4), exit_code: lt as i32, result: part(2),
         })?;
+        round_trip(&GetBlockProof { known: id, target: (bits & 1 != 0).then_some(other) })?;
+        round_trip(&GetLibraries { library_list: vec![hash; usize::from(bits % 4)] })?;
+        round_trip(&LibraryResult { result: vec![LibraryEntry { hash, data: bytes.clone() }; 2] })?;
+        let candidate = SignedCandidate { session_id: hash, slot: lt as u32, candidate: bytes.clone() };
+        let signatures = SignatureSet {
+            validator_set_hash: lt as u32, catchain_seqno: 3, candidate: (bits & 1 != 0).then_some(candidate),
+            signatures: vec![Signature { node_id: hash, signature: bytes.clone() }; usize::from(bits % 3)],
+        };
+        let back = LinkBack {
+            to_key_block: bits & 2 != 0, from: id, to: other, dest_proof: bytes.clone(), proof: vec![], state_proof: bytes.clone(),
+        };
+        let forward = LinkForward {
+            to_key_block: bits & 2 == 0, from: other, to: id, dest_proof: bytes.clone(), config_proof: bytes.clone(), signatures,
+        };
+        let steps = vec![BlockLink::Back(back), BlockLink::Forward(forward)];
+        round_trip(&PartialBlockProof { complete: bits & 4 != 0, from: id, to: other, steps })?;
         round_trip(&TransactionList { ids: vec![id, other], transactions: bytes.clone() })?;
         round_trip(&GetTransactions { count: 1, account: AccountId { workchain: 0, id: hash }, lt, hash })?;
     }
