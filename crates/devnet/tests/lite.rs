@@ -163,7 +163,7 @@ async fn a_pruned_account_has_its_hash_and_no_code() {
     let pruned = connection.query(&GetAccountStatePruned { id, account }, LIMIT).await.unwrap();
     let proof = Boc::decode(&pruned.state).unwrap().parse_exotic::<MerkleProof>().unwrap();
     assert_eq!(proof.hash, *Boc::decode(&whole.state).unwrap().repr_hash());
-    assert!(pruned.state.len() < whole.state.len() / 4, "{} of {}", pruned.state.len(), whole.state.len());
+    assert!(pruned.state.len() < whole.state.len() / 3, "{} of {}", pruned.state.len(), whole.state.len());
     let libraries = connection.query(&GetLibraries { library_list: vec![HashBytes([1; 32])] }, LIMIT).await.unwrap();
     assert_eq!(libraries.result, []);
 }
