@@ -94,6 +94,8 @@ pub(crate) struct Core {
     pub address: AddressList,
     pub random: Random,
     pub outbox: Outbox,
+    /// The messages of the packet being written; empty otherwise, and kept for its memory.
+    pub messages: Vec<Bytes>,
     pub events: Vec<Event>,
     /// Owner of each inbound channel id.
     pub channels: HashMap<[u8; 32], AdnlId>,

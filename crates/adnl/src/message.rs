@@ -127,14 +127,22 @@ impl<'a> Message<'a> {
 
     /// The boxed bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let payload = match self {
-            Self::Custom { data } | Self::Query { data, .. } | Self::Answer { data, .. } | Self::Part { data, .. } => data.len(),
-            _ => 0,
+        // Exactly, where it is large: what has no spare room becomes shared bytes without another allocation.
+        let size = match self {
+            Self::Custom { data } => 4 + padded(data),
+            Self::Query { data, .. } | Self::Answer { data, .. } => 36 + padded(data),
+            Self::Part { data, .. } => 44 + padded(data),
+            _ => 72,
         };
-        let mut w = Writer::append_to(Vec::with_capacity(payload + 80));
+        let mut w = Writer::append_to(Vec::with_capacity(size));
         self.write(&mut w);
         w.into_bytes()
     }
+}
+
+/// Length of these bytes as a field.
+fn padded(data: &[u8]) -> usize {
+    (data.len() + if data.len() < 254 { 1 } else { 4 }).next_multiple_of(4)
 }
 
 /// Whose packet is sent or received; only for messages of the log.

@@ -74,6 +74,7 @@ impl Node {
             address,
             random: Random::new(),
             outbox: Outbox::default(),
+            messages: Vec::new(),
             events: Vec::new(),
             channels: HashMap::new(),
             stats: Stats::default(),
@@ -293,7 +294,7 @@ impl Node {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.dirty = false;
                 peer.flush(now, &mut self.core);
-                self.arm(now, id);
+                arm(&mut self.timers, now, peer);
             }
         }
     }
@@ -312,24 +313,22 @@ impl Node {
         self.peers.get_mut(id).ok_or(SendError::UnknownPeer)
     }
 
-    /// Lists the peer for the next flush.
+    /// Lists the peer for the next flush, and sets its timer.
     fn touched(&mut self, now: Now, id: AdnlId) {
         if let Some(peer) = self.peers.get_mut(&id) {
             if peer.has_output() && !std::mem::replace(&mut peer.dirty, true) {
                 self.dirty.push(id);
             }
-            self.arm(now, id);
+            arm(&mut self.timers, now, peer);
         }
     }
+}
 
-    fn arm(&mut self, now: Now, id: AdnlId) {
-        if let Some(peer) = self.peers.get_mut(&id) {
-            let next = peer.next_timer(now);
-            if peer.armed.is_none_or(|armed| next < armed) {
-                peer.armed = Some(next);
-                self.timers.push(Reverse((next, Timer::Peer(id))));
-            }
-        }
+fn arm(timers: &mut BinaryHeap<Reverse<(Duration, Timer)>>, now: Now, peer: &mut Peer) {
+    let next = peer.next_timer(now);
+    if peer.armed.is_none_or(|armed| next < armed) {
+        peer.armed = Some(next);
+        timers.push(Reverse((next, Timer::Peer(peer.id))));
     }
 }
 

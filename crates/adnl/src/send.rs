@@ -126,7 +126,7 @@ impl Peer {
     }
 
     fn send_root(&mut self, now: Now, core: &mut Core, to: SocketAddr) {
-        let mut messages = Vec::with_capacity(4);
+        let mut messages = std::mem::take(&mut core.messages);
         messages.extend(self.channel_message(now, core));
         self.fill(now, ROOT_ROOM, &mut messages);
         // A fresh key per packet; the sender shows in `from` and the signature only.
@@ -150,6 +150,8 @@ impl Peer {
         out.extend_from_slice(ephemeral.public().as_bytes());
         out = encrypt(out, &secret, &head, &messages, &core.random.bytes());
         core.outbox.put_back(to, out);
+        messages.clear();
+        core.messages = messages;
         core.stats.sent += 1;
         core.stats.sent_root += 1;
         self.root_since.get_or_insert(now.elapsed);
@@ -157,7 +159,7 @@ impl Peer {
     }
 
     fn send_channel(&mut self, now: Now, core: &mut Core, to: SocketAddr) {
-        let mut messages = Vec::with_capacity(4);
+        let mut messages = std::mem::take(&mut core.messages);
         self.fill(now, CHANNEL_ROOM, &mut messages);
         let head = Head { seqno: self.next_seqno(), confirm_seqno: self.in_seqno, root: None };
         let Some(Channel { outbound, .. }) = &self.channel else { return };
@@ -165,6 +167,8 @@ impl Peer {
         out.extend_from_slice(&outbound.id);
         out = encrypt(out, &outbound.key, &head, &messages, &core.random.bytes());
         core.outbox.put_back(to, out);
+        messages.clear();
+        core.messages = messages;
         core.stats.sent += 1;
     }
 

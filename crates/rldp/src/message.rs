@@ -128,8 +128,14 @@ impl<'a> Packet<'a> {
 
     /// The boxed bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut w = Writer::append_to(Vec::with_capacity(SYMBOL + 80));
         let v2 = self.version == Version::V2;
+        // Exactly: what has no spare room becomes shared bytes without another allocation.
+        let size = match self.body {
+            Body::Symbol(symbol) => 72 + symbol.data.len(),
+            Body::Confirm { .. } => 44 + if v2 { 8 } else { 0 },
+            Body::Complete { .. } => 40,
+        };
+        let mut w = Writer::append_to(Vec::with_capacity(size));
         w.u32(
             match self.body {
                 Body::Symbol(_) => [PART_V1, PART_V2],

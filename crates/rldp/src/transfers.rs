@@ -344,14 +344,14 @@ impl Transfers {
         }
         let (version, transfer) = (packet.version, packet.transfer);
         let state = self.peers.entry(peer).or_default();
-        if let Some(completed) = state.finished.get_mut(&transfer) {
-            if *completed + COMPLETE_EVERY <= now.elapsed {
-                *completed = now.elapsed;
-                self.reply(peer, version, transfer, Body::Complete { part: symbol.part });
-            }
-            return;
-        }
         if !state.incoming.contains_key(&transfer) {
+            if let Some(completed) = state.finished.get_mut(&transfer) {
+                if *completed + COMPLETE_EVERY <= now.elapsed {
+                    *completed = now.elapsed;
+                    self.reply(peer, version, transfer, Body::Complete { part: symbol.part });
+                }
+                return;
+            }
             let limit = match state.asked.get(&complement(&transfer)) {
                 Some(asked) => asked.max_answer + WRAPPING,
                 None if state.incoming.len() < MAX_UNEXPECTED_TRANSFERS && self.receiving < MAX_RECEIVING => {
