@@ -50,7 +50,7 @@ pub use chain::{Chain, ChainError, Head, Log, Receipt, Request, Target, deploy, 
 #[cfg(feature = "revm")]
 pub use chain::{SimulatedChain, Simulation};
 #[cfg(feature = "client")]
-pub use channel::{Channel, Error, Metadata, NewChannel, Received, Settings, Tools};
+pub use channel::{Channel, Errand, Error, Goal, Metadata, NewChannel, Received, Settings, Tools};
 #[cfg(feature = "client")]
 pub use link::{Link, LinkError, Stream};
 #[cfg(feature = "client")]

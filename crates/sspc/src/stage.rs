@@ -194,7 +194,7 @@ async fn make_token(
     accounts: [Address; 2],
 ) -> Result<Address, ChainError> {
     let code = hex::decode(TOKEN.trim()).map_err(|_| ChainError::Answer("the token's code"))?;
-    let made = deployer.prepare(Request { to: None, value: U256::ZERO, data: code.into() }).await?;
+    let made = deployer.prepare(Request { to: None, value: U256::ZERO, data: code.into(), spare_gas: 0 }).await?;
     let token = created(chain, deployer, &made).await?;
     let funds = B256::from(U256::from(set.funds));
     let mut calls = accounts.map(|account| (token, calldata("mint(address,uint256)", &[word(account), funds]))).to_vec();
@@ -202,7 +202,7 @@ async fn make_token(
         calls.push((contract, calldata("registerToken(address)", &[word(token)])));
     }
     for (to, data) in calls {
-        let transaction = deployer.prepare(Request { to: Some(to), value: U256::ZERO, data }).await?;
+        let transaction = deployer.prepare(Request { to: Some(to), value: U256::ZERO, data, spare_gas: 0 }).await?;
         deployer.broadcast(&transaction).await?;
     }
     Ok(token)

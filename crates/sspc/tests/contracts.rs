@@ -92,6 +92,41 @@ async fn a_stale_close_is_answered_by_the_guard() {
     }
 }
 
+/// Takes the native coin up to block `until`, afterwards refuses it.
+fn refuses_after(until: u64) -> Vec<u8> {
+    let until = u32::try_from(until).unwrap().to_be_bytes();
+    // NUMBER, PUSH4 until, LT, PUSH1 11, JUMPI, STOP, JUMPDEST, PUSH1 0, PUSH1 0, REVERT
+    [&[0x43, 0x63][..], &until, &[0x10, 0x60, 0x0b, 0x57, 0x00, 0x5b, 0x60, 0x00, 0x60, 0x00, 0xfd]].concat()
+}
+
+#[tokio::test]
+async fn a_peer_whose_account_refuses_money_only_in_earnest_is_answered() {
+    for set in sets().into_iter().filter(|set| !set.token) {
+        // While the transaction is estimated the peer's account takes its payout, in the block that has it not: the contract then
+        // needs far more gas than was estimated.
+        let refuse_from_now_on = |stage: &Stage| {
+            let (chain, liar) = (&stage.chain, stage.b.metadata().params.b);
+            chain.set_code(liar, refuses_after(chain.block()).into());
+        };
+        let mut stage = Stage::open(set).await.unwrap();
+        stage.pay(Party::B, 10).await.unwrap();
+        stage.liar(Party::B).await.unwrap().start_force_close().await.unwrap();
+        refuse_from_now_on(&stage);
+        assert_eq!(stage.a.dispute_force_close().await.unwrap(), balances(DEPOSITS.0 + 10), "dispute");
+
+        let mut stage = Stage::open(set).await.unwrap();
+        stage.b.start_force_close().await.unwrap();
+        stage.chain.pass(u64::from(PERIOD) + 1);
+        refuse_from_now_on(&stage);
+        assert_eq!(stage.a.finish_force_close().await.unwrap(), balances(DEPOSITS.0), "finish");
+
+        let mut stage = Stage::open(set).await.unwrap();
+        let close = stage.b.create_coop_close().await.unwrap();
+        refuse_from_now_on(&stage);
+        assert_eq!(stage.a.coop_close(Some(close)).await.unwrap(), balances(DEPOSITS.0), "cooperative close");
+    }
+}
+
 #[tokio::test]
 async fn a_forced_close_with_the_newest_state_ends_after_the_deadline() {
     for set in sets() {
@@ -154,6 +189,15 @@ async fn a_forged_or_foreign_message_changes_nothing() {
     let foreign = Envelope { channel: [7; 32].into(), message: Message::Ack(amount(1)) };
     assert!(matches!(stage.b.handle(&[foreign]).await, Err(Error::NotOurs)));
     assert_eq!(*stage.b.record(), record);
+    // What is known is not verified again: nobody can keep a party busy with it. It is acknowledged.
+    let known = Message::Pay { signed: forged, counted: Amount::ZERO };
+    let letter = |message| Envelope { channel: key, message };
+    stage.b.take_outbox();
+    let mut paid = Stage::open(sets()[0]).await.unwrap();
+    paid.pay(Party::A, 5).await.unwrap();
+    let key_of_paid = paid.b.metadata().key;
+    paid.b.handle(&[Envelope { channel: key_of_paid, ..letter(known) }]).await.unwrap();
+    assert_eq!(paid.b.take_outbox(), [Envelope { channel: key_of_paid, message: Message::Ack(amount(5)) }]);
     // The good part of a burst counts, the rest does not.
     let burst = [Message::Pay { signed, counted: Amount::ZERO }, Message::Pay { signed: forged, counted: Amount::ZERO }];
     let burst = burst.map(|message| Envelope { channel: key, message });

@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256, keccak256};
 use rpc::sspc::v1::channel_service_server::{ChannelService, ChannelServiceServer};
 use rpc::sspc::v1::{Channel as Shown, *};
 use rpc::{Error, ErrorCode};
-use sspc::{Amount, ChainError, Channel, Envelope, Params, Party, Phase, Place, Record, Refusal};
+use sspc::{Amount, ChainError, Channel, Envelope, Goal, Params, Party, Phase, Place, Record, Refusal};
 use tonic::{Request, Response, Status};
 
 use crate::node::Node;
@@ -58,13 +58,12 @@ impl Payments {
     }
 }
 
-/// An action on a channel: what the call does, then the channel as it is.
-macro_rules! action {
-    ($self:ident, $request:ident, $response:ident, |$channel:ident| $work:expr) => {{
+/// A call that takes blocks: the goal, then the channel as it is.
+macro_rules! reach {
+    ($self:ident, $request:ident, $response:ident, $goal:expr) => {{
         let request = $request.into_inner();
         request_id(&request.request_id)?;
-        let key = key(&request.channel_key)?;
-        let channel = $self.act(&key, async |$channel: &mut Channel| $work.map(drop)).await?;
+        let channel = $self.reach(key(&request.channel_key)?, $goal).await?;
         Ok(Response::new($response { channel: Some(channel) }))
     }};
 }
@@ -78,6 +77,11 @@ impl Api {
     async fn act(&self, key: &B256, work: impl AsyncFnOnce(&mut Channel) -> Result<(), sspc::Error>) -> Result<Shown, Error> {
         let done = self.node.with(key, async |channel| work(channel).await.map(|()| show(channel.record()))).await;
         done.map_err(|error| failure(&error))
+    }
+
+    async fn reach(&self, key: B256, goal: Goal) -> Result<Shown, Error> {
+        self.node.reach(&key, goal).await.map_err(|error| failure(&error))?;
+        self.act(&key, async |_| Ok(())).await
     }
 
     fn payments(&self) -> std::sync::MutexGuard<'_, Payments> {
@@ -186,15 +190,15 @@ impl ChannelService for Api {
     }
 
     async fn open_channel(&self, request: Request<OpenChannelRequest>) -> Result<Response<OpenChannelResponse>, Status> {
-        action!(self, request, OpenChannelResponse, |channel| channel.open().await)
+        reach!(self, request, OpenChannelResponse, Goal::Open)
     }
 
     async fn accept_channel(&self, request: Request<AcceptChannelRequest>) -> Result<Response<AcceptChannelResponse>, Status> {
-        action!(self, request, AcceptChannelResponse, |channel| channel.accept().await)
+        reach!(self, request, AcceptChannelResponse, Goal::Accept)
     }
 
     async fn cancel_channel(&self, request: Request<CancelChannelRequest>) -> Result<Response<CancelChannelResponse>, Status> {
-        action!(self, request, CancelChannelResponse, |channel| channel.cancel().await)
+        reach!(self, request, CancelChannelResponse, Goal::Cancel)
     }
 
     async fn send_money(&self, request: Request<SendMoneyRequest>) -> Result<Response<SendMoneyResponse>, Status> {
@@ -212,40 +216,44 @@ impl ChannelService for Api {
         &self,
         request: Request<CreateCoopCloseRequest>,
     ) -> Result<Response<CreateCoopCloseResponse>, Status> {
-        action!(self, request, CreateCoopCloseResponse, |channel| channel.create_coop_close().await)
+        let request = request.into_inner();
+        request_id(&request.request_id)?;
+        let work = async |channel: &mut Channel| channel.create_coop_close().await.map(drop);
+        let channel = self.act(&key(&request.channel_key)?, work).await?;
+        Ok(Response::new(CreateCoopCloseResponse { channel: Some(channel) }))
     }
 
     async fn coop_close(&self, request: Request<CoopCloseRequest>) -> Result<Response<CoopCloseResponse>, Status> {
-        action!(self, request, CoopCloseResponse, |channel| channel.coop_close(None).await)
+        reach!(self, request, CoopCloseResponse, Goal::CoopClose)
     }
 
     async fn start_force_close(
         &self,
         request: Request<StartForceCloseRequest>,
     ) -> Result<Response<StartForceCloseResponse>, Status> {
-        action!(self, request, StartForceCloseResponse, |channel| channel.start_force_close().await)
+        reach!(self, request, StartForceCloseResponse, Goal::StartForceClose)
     }
 
     async fn dispute_force_close(
         &self,
         request: Request<DisputeForceCloseRequest>,
     ) -> Result<Response<DisputeForceCloseResponse>, Status> {
-        action!(self, request, DisputeForceCloseResponse, |channel| channel.dispute_force_close().await)
+        reach!(self, request, DisputeForceCloseResponse, Goal::DisputeForceClose)
     }
 
     async fn finish_force_close(
         &self,
         request: Request<FinishForceCloseRequest>,
     ) -> Result<Response<FinishForceCloseResponse>, Status> {
-        action!(self, request, FinishForceCloseResponse, |channel| channel.finish_force_close().await)
+        reach!(self, request, FinishForceCloseResponse, Goal::FinishForceClose)
     }
 
     async fn withdraw(&self, request: Request<WithdrawRequest>) -> Result<Response<WithdrawResponse>, Status> {
         let request = request.into_inner();
         request_id(&request.request_id)?;
         let (key, to) = (key(&request.channel_key)?, address("to_address", &request.to_address)?);
-        let owed = self.node.with(&key, async |channel| channel.withdraw(to).await).await.map_err(|error| failure(&error))?;
-        Ok(Response::new(WithdrawResponse { amount_units: owed.to_string() }))
+        let done = self.node.reach(&key, Goal::Withdraw(to)).await.map_err(|error| failure(&error))?;
+        Ok(Response::new(WithdrawResponse { amount_units: done.withdrawn().to_string() }))
     }
 }
 

@@ -1,18 +1,19 @@
-//! A party with all its channels: streams to peers, and the guard that looks at each channel in turn.
+//! A party with all its channels: streams to peers, and the guard that looks at each channel again and again.
 //!
 //! A stream carries messages of many channels. Whoever speaks validly of a channel last is where its answers go; nothing depends on who that
 //! is, since what counts is signed. A stream begins with an acknowledgement per channel, so that the other side says again what was lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use sspc::{Amount, Channel, Envelope, Error, Link, Message, NewChannel, Params, Party, Phase, Place, Tools};
+use sspc::{Amount, Channel, Envelope, Errand, Error, Goal, Link, Message, NewChannel, Params, Party, Phase, Place, Tools};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// Messages that are taken together.
@@ -23,8 +24,12 @@ const QUEUE: usize = 256;
 const MAX_STREAMS: usize = 256;
 /// Channels that a peer proposed and that are not open: more proposals are refused, since anyone can make them.
 const MAX_DRAFTS: usize = 1_000;
-/// Channels that the guard looks at side by side.
-const LOOKS: usize = 16;
+/// Channels whose guard talks to the chain's node at once.
+const LOOKS: usize = 64;
+/// After an acceptance that failed the next one waits this long, then twice as long, and so on up to ...
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// ... this.
+const LAST_RETRY: Duration = Duration::from_mins(30);
 /// Longest silence of a stream before it is ended; whoever dialed makes a new one.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -46,8 +51,39 @@ impl Policy {
 }
 
 struct Entry {
+    /// Who waits longest has it next: a peer that says much cannot keep the guard away.
     channel: Mutex<Channel>,
     stream: StdMutex<Option<Stream>>,
+    /// Of the guard alone.
+    accepting: Mutex<Accepting>,
+}
+
+/// How far the guard is with accepting a proposal.
+#[derive(Default)]
+struct Accepting {
+    errand: Option<Errand>,
+    wait: Option<(Duration, Instant)>,
+}
+
+impl Accepting {
+    /// One step, unless the last one failed just now.
+    async fn advance(&mut self, channel: &mut Channel) -> Result<(), Error> {
+        if self.wait.is_some_and(|(_, until)| Instant::now() < until) {
+            return Ok(());
+        }
+        let errand = self.errand.get_or_insert_with(|| Errand::new(Goal::Accept));
+        let done = channel.advance(errand).await;
+        match done {
+            Ok(false) => return Ok(()),
+            Ok(true) => self.wait = None,
+            Err(_) => {
+                let wait = self.wait.map_or(FIRST_RETRY, |(wait, _)| (wait * 2).min(LAST_RETRY));
+                self.wait = Some((wait, Instant::now() + wait));
+            }
+        }
+        self.errand = None;
+        done.map(drop)
+    }
 }
 
 /// Where letters to a peer go.
@@ -107,7 +143,8 @@ impl Node {
 
     fn insert(&self, channel: Channel) -> Arc<Entry> {
         let key = channel.metadata().key;
-        let entry = Arc::new(Entry { channel: Mutex::new(channel), stream: StdMutex::default() });
+        let (channel, stream, accepting) = (Mutex::new(channel), StdMutex::default(), Mutex::default());
+        let entry = Arc::new(Entry { channel, stream, accepting });
         locked(&self.channels).entry(key).or_insert(entry).clone()
     }
 
@@ -140,6 +177,22 @@ impl Node {
         outcome
     }
 
+    /// Does what takes blocks. Between two looks the channel is free: payments go on, and the guard looks.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn reach(&self, key: &B256, goal: Goal) -> Result<Errand, Error> {
+        let (settings, mut errand) = (self.tools.settings, Errand::new(goal));
+        let until = Instant::now() + settings.patience;
+        while !self.with(key, async |channel| channel.advance(&mut errand).await).await? {
+            if Instant::now() >= until {
+                return Err(Error::Timeout);
+            }
+            tokio::time::sleep(settings.poll).await;
+        }
+        Ok(errand)
+    }
+
     /// Keeps a stream to an address until the node stops, connecting anew when it ends. `peer` is who is there; without it the stream is
     /// for all channels.
     pub async fn connect(self: Arc<Self>, address: SocketAddr, peer: Option<Address>) {
@@ -157,7 +210,7 @@ impl Node {
 
     /// Takes streams of peers until the node stops.
     pub async fn listen(self: Arc<Self>, listener: TcpListener) {
-        let streams = Arc::new(tokio::sync::Semaphore::new(MAX_STREAMS));
+        let streams = Arc::new(Semaphore::new(MAX_STREAMS));
         loop {
             let link = tokio::select! {
                 link = Link::accept(&listener) => link,
@@ -263,43 +316,55 @@ impl Node {
         Ok(true)
     }
 
-    /// Looks at each channel again and again: answers stale closes, finishes, accepts what the policy allows, repeats what is not
-    /// acknowledged.
+    /// Looks at each channel again and again until the node stops: answers stale closes, finishes, accepts what the policy allows, repeats
+    /// what is not acknowledged. Each look is a task of its own, so that neither a slow channel nor a broken one keeps it from another.
     pub async fn guard(self: Arc<Self>, every: Duration) {
+        let permits = Arc::new(Semaphore::new(LOOKS));
+        let mut round = tokio::time::interval(every);
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looks, mut under_way) = (JoinSet::new(), HashMap::new());
         loop {
             tokio::select! {
-                () = tokio::time::sleep(every) => {}
+                _ = round.tick() => {
+                    let looked_at: HashSet<B256> = under_way.values().copied().collect();
+                    for key in self.keys().into_iter().filter(|key| !looked_at.contains(key)) {
+                        let (node, permits) = (self.clone(), permits.clone());
+                        let look = looks.spawn(async move { node.guard_one(&key, &permits).await });
+                        under_way.insert(look.id(), key);
+                    }
+                }
+                Some(ended) = looks.join_next_with_id() => {
+                    let task = ended.as_ref().map_or_else(|error| error.id(), |(task, ())| *task);
+                    let key = under_way.remove(&task);
+                    if let Err(error) = ended {
+                        tracing::error!(channel = ?key, %error, "a look of the guard has failed; it will look again");
+                    }
+                }
                 () = self.stop.cancelled() => return,
             }
-            // Side by side, so that a slow answer about one channel does not make the guard late at another.
-            let mut looks = JoinSet::new();
-            for key in self.keys() {
-                if looks.len() >= LOOKS {
-                    looks.join_next().await;
-                }
-                let node = self.clone();
-                looks.spawn(async move { node.guard_one(&key).await });
-            }
-            looks.join_all().await;
         }
     }
 
-    async fn guard_one(&self, key: &B256) {
-        // A channel that is at work looks at the chain by itself.
-        if self.entry(key).is_ok_and(|entry| entry.channel.try_lock().is_err()) {
-            return;
-        }
-        if let Err(error) = self.with(key, async |channel| self.look(channel).await).await {
+    async fn guard_one(&self, key: &B256, permits: &Semaphore) {
+        let Ok(entry) = self.entry(key) else { return };
+        let looked = self
+            .with(key, async |channel| {
+                // After the wait for the channel: who waits for that does not hold up the others.
+                let _permit = permits.acquire().await;
+                self.look(channel, &entry.accepting).await
+            })
+            .await;
+        if let Err(error) = looked {
             tracing::warn!(channel = %key, %error, "the guard will look again");
         }
     }
 
-    async fn look(&self, channel: &mut Channel) -> Result<(), Error> {
+    async fn look(&self, channel: &mut Channel, accepting: &Mutex<Accepting>) -> Result<(), Error> {
         channel.watch().await?;
         let about = channel.metadata();
         let ours = about.role == Party::B && *channel.phase() == Phase::Proposed;
         if ours && self.policy.is_some_and(|policy| policy.allows(&about.place, &about.params)) {
-            channel.accept().await?;
+            accepting.lock().await.advance(channel).await?;
         }
         if channel.record().acknowledged < channel.record().paid {
             channel.resume().await?;

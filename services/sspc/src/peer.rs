@@ -7,7 +7,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use sspc::{Amount, Params, Party, Phase, Place};
+use sspc::{Amount, Goal, Params, Party, Phase, Place};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -91,9 +91,9 @@ async fn command(node: &Node, place: Place, own: Address, words: &[&str]) -> any
     let (key, rest) = channel(node, rest)?;
     let number = |at: usize| -> anyhow::Result<u128> { rest.get(at).context(HELP)?.parse().context("not a number") };
     Ok(match name {
-        "open" => node.with(&key, async |channel| channel.open().await).await.map(|()| "open".to_owned())?,
-        "accept" => node.with(&key, async |channel| channel.accept().await).await.map(|()| "accepted".to_owned())?,
-        "cancel" => node.with(&key, async |channel| channel.cancel().await).await.map(|()| "cancelled".to_owned())?,
+        "open" => node.reach(&key, Goal::Open).await.map(|_| "open".to_owned())?,
+        "accept" => node.reach(&key, Goal::Accept).await.map(|_| "accepted".to_owned())?,
+        "cancel" => node.reach(&key, Goal::Cancel).await.map(|_| "cancelled".to_owned())?,
         "pay" => {
             let times = if rest.len() > 1 { number(1)? } else { 1 };
             let amounts = vec![Amount::new(number(0)?); usize::try_from(times)?];
@@ -104,22 +104,29 @@ async fn command(node: &Node, place: Place, own: Address, words: &[&str]) -> any
             let close = node.with(&key, async |channel| channel.create_coop_close().await).await?;
             format!("signed {} {}", close.balances.a, close.balances.b)
         }
-        "coop-close" => balances(node.with(&key, async |channel| channel.coop_close(None).await).await?),
+        "coop-close" => paid_out(node, &key, Goal::CoopClose).await?,
         "force-close" => {
-            let deadline = node.with(&key, async |channel| channel.start_force_close().await).await?;
-            format!("deadline {deadline}")
+            node.reach(&key, Goal::StartForceClose).await?;
+            match node.with(&key, async |channel| Ok(*channel.phase())).await? {
+                Phase::Closing(closing) => format!("deadline {}", closing.deadline),
+                phase => bail!("not while the channel is {}", phase.name()),
+            }
         }
-        "dispute" => balances(node.with(&key, async |channel| channel.dispute_force_close().await).await?),
-        "finish" => balances(node.with(&key, async |channel| channel.finish_force_close().await).await?),
-        "withdraw" => node.with(&key, async |channel| channel.withdraw(own).await).await?.to_string(),
+        "dispute" => paid_out(node, &key, Goal::DisputeForceClose).await?,
+        "finish" => paid_out(node, &key, Goal::FinishForceClose).await?,
+        "withdraw" => node.reach(&key, Goal::Withdraw(own)).await?.withdrawn().to_string(),
         "show" => show(node, &key).await?,
         "wait" => wait(node, &key, rest.first().context(HELP)?).await?,
         _ => bail!(HELP),
     })
 }
 
-fn balances(paid_out: sspc::Balances) -> String {
-    format!("closed {} {}", paid_out.a, paid_out.b)
+async fn paid_out(node: &Node, key: &B256, goal: Goal) -> anyhow::Result<String> {
+    node.reach(key, goal).await?;
+    match node.with(key, async |channel| Ok(*channel.phase())).await? {
+        Phase::Closed(balances) => Ok(format!("closed {} {}", balances.a, balances.b)),
+        phase => bail!("not while the channel is {}", phase.name()),
+    }
 }
 
 async fn propose(node: &Node, place: Place, own: Address, words: &[&str]) -> anyhow::Result<String> {

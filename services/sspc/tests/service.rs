@@ -38,13 +38,17 @@ impl World {
     }
 
     async fn service(&self, seed: u8, most_deposit: Option<u128>) -> Service {
+        self.service_at_depth(seed, most_deposit, 0).await
+    }
+
+    async fn service_at_depth(&self, seed: u8, most_deposit: Option<u128>, confirmations: u64) -> Service {
         let key = LocalKey::from_bytes(&[seed; 32]).unwrap();
         let own = key.address();
         let tools = Tools {
             store: Arc::new(MemoryStore::default()),
             chain: Arc::new(self.chain.account(own, U256::from(FUNDS))),
             signer: Arc::new(key),
-            settings: Settings { confirmations: 0, ..Settings::default() },
+            settings: Settings { confirmations, poll: Duration::from_millis(20), ..Settings::default() },
         };
         let place = self.place;
         let policy = most_deposit.map(|most| Policy { place, most_deposit: Amount::new(most), least_period: PERIOD });
@@ -175,6 +179,65 @@ async fn the_guard_answers_a_stale_close_and_finishes_an_honest_one() {
     world.chain.pass(u64::from(PERIOD) + 1);
     b.until(&key, |channel| channel.phase() == ChannelPhase::Closed).await;
     assert_eq!((world.balance(a.own).await, world.balance(b.own).await), (FUNDS, FUNDS));
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_channel_that_is_always_busy_is_guarded() {
+    let world = World::new().await;
+    let (mut a, mut b, key) = open(&world).await;
+    a.pay(10, &key, "500").await.unwrap();
+    b.until(&key, |channel| channel.received_units == "500").await;
+    // From now on somebody always has b's channel, and somebody always waits for it.
+    let (name, node) = (key.as_slice().try_into().unwrap(), b.node.clone());
+    for _ in 0..3 {
+        let node = node.clone();
+        tokio::spawn(async move {
+            loop {
+                let busy = async |_: &mut sspc::Channel| {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    Ok(())
+                };
+                node.with(&name, busy).await.unwrap();
+            }
+        });
+    }
+    a.client.start_force_close(StartForceCloseRequest { request_id: id(11), channel_key: key.clone() }).await.unwrap();
+    a.until(&key, |channel| channel.phase() == ChannelPhase::Closed).await;
+    assert_eq!((world.balance(a.own).await, world.balance(b.own).await), (FUNDS - 500, FUNDS + 500));
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_channel_is_free_while_a_call_waits_for_blocks() {
+    let world = World::new().await;
+    let mut a = world.service_at_depth(11, None, 3).await;
+    let propose = ProposeChannelRequest {
+        request_id: id(1),
+        peer_address: vec![7; 20],
+        own_deposit_units: "10000".to_owned(),
+        peer_deposit_units: "0".to_owned(),
+        period_seconds: PERIOD,
+        token: Vec::new(),
+    };
+    let key = a.client.propose_channel(propose).await.unwrap().into_inner().channel.unwrap().channel_key;
+    let mut client = a.client.clone();
+    let request = OpenChannelRequest { request_id: id(2), channel_key: key.clone() };
+    let opening = tokio::spawn(async move { client.open_channel(request).await });
+    let deposited = async {
+        while world.balance(a.own).await == FUNDS {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    deposited.await;
+    // No block comes: the call waits, others do not wait for it.
+    let patience = Duration::from_secs(60);
+    let shown = tokio::time::timeout(patience, a.get(&key)).await.expect("the call has the channel").unwrap();
+    assert_eq!(shown.phase(), ChannelPhase::Draft, "not deep enough to rely on");
+    assert!(!opening.is_finished());
+    (0..3).for_each(|_| world.chain.pass(1));
+    let opened = opening.await.unwrap().unwrap().into_inner().channel.unwrap();
+    assert_eq!(opened.phase(), ChannelPhase::Open);
     world.stop.cancel();
 }
 

@@ -14,14 +14,12 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::{Chain, ChainError, Head, Log, Receipt, Request};
+use super::{Chain, ChainError, Head, Log, Receipt, Request, gas_limit};
 use crate::record::Prepared;
 use crate::signature::LocalKey;
 
 /// Longest wait for an answer of the node.
 const REQUEST_TIME: Duration = Duration::from_secs(20);
-/// The limit of a transaction is its estimate and this many hundredths more.
-const GAS_RESERVE_PERCENT: u64 = 25;
 /// JSON-RPC's code for a call that the contract refuses.
 const REVERTED: i64 = 3;
 
@@ -114,19 +112,22 @@ impl Chain for RpcChain {
 
     async fn prepare(&self, request: Request) -> Result<Prepared, ChainError> {
         let nonce = within(self.provider.get_transaction_count(self.account).pending()).await?;
-        let mut wanted = TransactionRequest::default().with_from(self.account).with_value(request.value).with_input(request.data);
+        let fees = within(self.provider.estimate_eip1559_fees()).await?;
+        let mut wanted = TransactionRequest::default()
+            .with_from(self.account)
+            .with_value(request.value)
+            .with_input(request.data.clone())
+            .with_chain_id(self.chain_id)
+            .with_nonce(nonce)
+            .with_max_fee_per_gas(fees.max_fee_per_gas)
+            .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas);
         wanted = match request.to {
             Some(to) => wanted.with_to(to),
             None => wanted.into_create(),
         };
+        // With the fees, so that what is estimated is what is sent.
         let gas = within(self.provider.estimate_gas(wanted.clone())).await?;
-        let fees = within(self.provider.estimate_eip1559_fees()).await?;
-        let wanted = wanted
-            .with_chain_id(self.chain_id)
-            .with_nonce(nonce)
-            .with_gas_limit(gas.saturating_add(gas / 100 * GAS_RESERVE_PERCENT))
-            .with_max_fee_per_gas(fees.max_fee_per_gas)
-            .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas);
+        let wanted = wanted.with_gas_limit(gas_limit(gas, &request));
         let signed = wanted.build(&self.wallet).await.map_err(|error| ChainError::Node(error.to_string()))?;
         Ok(Prepared { hash: *signed.tx_hash(), raw: signed.encoded_2718() })
     }

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolEvent as _, sol};
 use channel_contract_evm::{Phase as Number, Sspc, SspcCompact, compact, sspc};
 
-use super::{Chain, ChainError, Log, Request};
+use super::{Chain, ChainError, Log, PAYOUT_GAS, Request};
 use crate::amount::{Amount, Party, Round};
 use crate::params::{ChannelId, Params, Place, Variant};
 use crate::record::{Call, Closing, Prepared, Record};
@@ -55,7 +55,7 @@ pub fn deploy_code(variant: Variant, shortest_period: u32, longest_period: u32) 
 /// The node.
 pub async fn deploy(chain: &dyn Chain, variant: Variant, periods: (u32, u32)) -> Result<Prepared, ChainError> {
     let data = deploy_code(variant, periods.0, periods.1).into();
-    chain.prepare(Request { to: None, value: U256::ZERO, data }).await
+    chain.prepare(Request { to: None, value: U256::ZERO, data, spare_gas: 0 }).await
 }
 
 /// The transaction of a call.
@@ -71,7 +71,11 @@ pub(crate) async fn request(chain: &dyn Chain, target: &Target, call: &Call) -> 
         Variant::Word => word_call(params, call),
         Variant::Compact => compact_call(chain, target, call).await?,
     };
-    Ok(Request { to: Some(place.contract), value, data: data.into() })
+    let spare_gas = match call {
+        Call::CooperativeClose(_) | Call::Dispute(_) | Call::Finish | Call::Cancel => PAYOUT_GAS,
+        Call::Open | Call::Accept | Call::Challenge(_) => 0,
+    };
+    Ok(Request { to: Some(place.contract), value, data: data.into(), spare_gas })
 }
 
 fn word_params(params: &Params) -> sspc::Params {
@@ -279,7 +283,7 @@ pub(crate) async fn approve(chain: &dyn Chain, target: &Target, deposit: Amount)
     let allowed = read(chain, token, &Token::allowanceCall { owner: chain.account(), spender }, head).await?;
     let amount = U256::from(deposit.get());
     let data: Bytes = Token::approveCall { spender, amount }.abi_encode().into();
-    Ok((allowed < amount).then_some(Request { to: Some(token), value: U256::ZERO, data }))
+    Ok((allowed < amount).then_some(Request { to: Some(token), value: U256::ZERO, data, spare_gas: 0 }))
 }
 
 /// What the contract owes the account because a payout failed.
@@ -298,5 +302,5 @@ pub(crate) fn withdraw(place: &Place, token: Address, to: Address) -> Request {
         Variant::Word => Sspc::withdrawCall { token, to }.abi_encode(),
         Variant::Compact => SspcCompact::withdrawCall { token, to }.abi_encode(),
     };
-    Request { to: Some(place.contract), value: U256::ZERO, data: data.into() }
+    Request { to: Some(place.contract), value: U256::ZERO, data: data.into(), spare_gas: 0 }
 }

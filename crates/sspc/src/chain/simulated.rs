@@ -1,6 +1,7 @@
 //! A chain in this process: revm, one block per transaction, time that moves when it is told to. For tests and demonstrations.
 //!
-//! Not a node: transactions carry no signatures, gas costs nothing, so that balances change by the contracts alone.
+//! Not a node: transactions carry no signatures, gas costs nothing, so that balances change by the contracts alone. The limit of gas that a
+//! transaction was made with holds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
@@ -11,14 +12,14 @@ use revm::context::result::{ExecutionResult, Output};
 use revm::context::{Context, TxEnv};
 use revm::database::{CacheDB, EmptyDB};
 use revm::primitives::TxKind;
-use revm::state::AccountInfo;
+use revm::state::{AccountInfo, Bytecode};
 use revm::{Database as _, ExecuteCommitEvm as _, ExecuteEvm as _, MainBuilder as _, MainContext as _};
 use tokio::sync::Mutex;
 
-use super::{Chain, ChainError, Head, Log, Receipt, Request};
+use super::{Chain, ChainError, Head, Log, Receipt, Request, gas_limit};
 use crate::record::Prepared;
 
-/// Gas of each transaction: the most that one may have since Osaka.
+/// Most gas that a transaction may have since Osaka: for reading and estimating.
 const GAS: u64 = 1 << 24;
 /// Blocks whose state can be read.
 const HISTORY: u64 = 64;
@@ -76,6 +77,22 @@ impl Simulation {
         state.remember();
     }
 
+    /// Number of the newest block.
+    #[must_use]
+    pub fn block(&self) -> u64 {
+        self.state().head.number
+    }
+
+    /// Gives an account code, as an account that delegates to a contract has it (EIP-7702).
+    pub fn set_code(&self, account: Address, code: Bytes) {
+        let mut state = self.state();
+        let mut info = state.database.basic(account).ok().flatten().unwrap_or_default();
+        let code = Bytecode::new_raw(code);
+        (info.code_hash, info.code) = (code.hash_slow(), Some(code));
+        state.database.insert_account_info(account, info);
+        state.remember();
+    }
+
     /// Address of the contract that a transaction made.
     #[must_use]
     pub fn created(&self, hash: &B256) -> Option<Address> {
@@ -98,6 +115,20 @@ impl State {
     fn execute(&mut self, transaction: TxEnv, keep: bool) -> Result<ExecutionResult, ChainError> {
         let (chain_id, head) = (self.chain_id, self.head);
         run(&mut self.database, chain_id, head, transaction, keep)
+    }
+
+    /// The least gas with which a transaction does what it should, to a hundredth, as a node estimates it.
+    fn estimate(&mut self, raw: &[u8]) -> Result<u64, ChainError> {
+        let transaction = decode(raw, self.chain_id)?;
+        let done = self.execute(transaction.clone(), false)?;
+        let (mut least, mut enough) = (done.tx_gas_used(), GAS);
+        accepted(done)?;
+        while enough - least > enough / 100 {
+            let gas_limit = least.midpoint(enough);
+            let tried = self.execute(TxEnv { gas_limit, ..transaction.clone() }, false);
+            *(if tried.is_ok_and(|done| done.is_success()) { &mut enough } else { &mut least }) = gas_limit;
+        }
+        Ok(enough)
     }
 
     fn apply(&mut self, hash: B256, transaction: TxEnv) -> Result<(), ChainError> {
@@ -153,12 +184,13 @@ fn accepted(result: ExecutionResult) -> Result<Bytes, ChainError> {
     }
 }
 
-/// `from (20) | number (8) | has a receiver (1) | receiver (20) | value (32) | data`.
-const FIXED: usize = 81;
+/// `from (20) | number (8) | gas (8) | has a receiver (1) | receiver (20) | value (32) | data`.
+const FIXED: usize = 89;
 
-fn encode(from: Address, nonce: u64, request: &Request) -> Vec<u8> {
+fn encode(from: Address, nonce: u64, gas: u64, request: &Request) -> Vec<u8> {
     let mut raw = from.to_vec();
     raw.extend_from_slice(&nonce.to_be_bytes());
+    raw.extend_from_slice(&gas.to_be_bytes());
     raw.push(u8::from(request.to.is_some()));
     raw.extend_from_slice(request.to.unwrap_or_default().as_slice());
     raw.extend_from_slice(&request.value.to_be_bytes::<32>());
@@ -168,16 +200,15 @@ fn encode(from: Address, nonce: u64, request: &Request) -> Vec<u8> {
 
 fn decode(raw: &[u8], chain_id: u64) -> Result<TxEnv, ChainError> {
     let (fixed, data) = raw.split_first_chunk::<FIXED>().ok_or(ChainError::Answer("not a transaction of this chain"))?;
-    let mut nonce = [0; 8];
-    nonce.copy_from_slice(&fixed[20..28]);
-    let kind = if fixed[28] == 1 { TxKind::Call(Address::from_slice(&fixed[29..49])) } else { TxKind::Create };
+    let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|byte| fixed[at + byte]));
+    let kind = if fixed[36] == 1 { TxKind::Call(Address::from_slice(&fixed[37..57])) } else { TxKind::Create };
     Ok(TxEnv {
         caller: Address::from_slice(&fixed[..20]),
-        nonce: u64::from_be_bytes(nonce),
+        nonce: number(20),
         kind,
-        value: U256::from_be_slice(&fixed[49..]),
+        value: U256::from_be_slice(&fixed[57..]),
         data: data.to_vec().into(),
-        gas_limit: GAS,
+        gas_limit: number(28),
         chain_id: Some(chain_id),
         ..TxEnv::default()
     })
@@ -209,8 +240,8 @@ impl Chain for SimulatedChain {
             (database.clone(), state.chain_id, state.head)
         };
         let nonce = nonce(&mut database, self.account)?;
-        let request = Request { to: Some(to), value: U256::ZERO, data };
-        let transaction = decode(&encode(self.account, nonce, &request), chain_id)?;
+        let request = Request { to: Some(to), value: U256::ZERO, data, spare_gas: 0 };
+        let transaction = decode(&encode(self.account, nonce, GAS, &request), chain_id)?;
         accepted(run(&mut database, chain_id, head, transaction, false)?)
     }
 
@@ -231,9 +262,8 @@ impl Chain for SimulatedChain {
     async fn prepare(&self, request: Request) -> Result<Prepared, ChainError> {
         let mut state = self.simulation.state();
         let nonce = nonce(&mut state.database, self.account)?;
-        let raw = encode(self.account, nonce, &request);
-        let transaction = decode(&raw, state.chain_id)?;
-        accepted(state.execute(transaction, false)?)?;
+        let estimate = state.estimate(&encode(self.account, nonce, GAS, &request))?;
+        let raw = encode(self.account, nonce, gas_limit(estimate, &request), &request);
         Ok(Prepared { hash: keccak256(&raw), raw })
     }
 

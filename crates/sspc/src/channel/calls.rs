@@ -2,9 +2,9 @@
 
 use alloy_primitives::{Address, U256};
 
-use super::{Channel, Error, Metadata, NewChannel, Received, Tools, judge, prove};
+use super::{Channel, Error, Goal, Metadata, NewChannel, Received, Tools, judge, prove};
 use crate::amount::{Amount, Party};
-use crate::chain::{Request, approve, check, credit, withdraw};
+use crate::chain::check;
 use crate::message::{Envelope, Message};
 use crate::record::{Phase, Record, SignedClose, SignedState};
 use crate::step::{Input, Proven, Refusal};
@@ -74,19 +74,7 @@ impl Channel {
     /// # Errors
     /// See [`Error`].
     pub async fn open(&mut self) -> Result<(), Error> {
-        self.await_pending().await?;
-        self.sync().await?;
-        if self.record.phase != Phase::Draft {
-            return Ok(());
-        }
-        if self.record.role != Party::A {
-            return Err(Refusal::Role(self.record.role).into());
-        }
-        self.allow(self.record.params.value_a).await?;
-        self.transact(Input::Open).await?;
-        self.sync().await?;
-        // Tells the peer the name.
-        self.run([Input::Resend]).await
+        self.reach(Goal::Open).await.map(drop)
     }
 
     /// b deposits, when the chain shows exactly what was agreed; returns when the chain has it. May be called again.
@@ -94,16 +82,7 @@ impl Channel {
     /// # Errors
     /// See [`Error`]; the channel is not there yet: [`Refusal::Phase`].
     pub async fn accept(&mut self) -> Result<(), Error> {
-        self.await_pending().await?;
-        self.sync().await?;
-        if self.record.phase == Phase::Open {
-            return Ok(());
-        }
-        if self.record.phase == Phase::Proposed && self.record.role == Party::B {
-            self.allow(self.record.params.value_b).await?;
-        }
-        self.transact(Input::Accept).await?;
-        self.sync().await
+        self.reach(Goal::Accept).await.map(drop)
     }
 
     /// a takes back a proposal that b has not accepted.
@@ -111,13 +90,7 @@ impl Channel {
     /// # Errors
     /// See [`Error`].
     pub async fn cancel(&mut self) -> Result<(), Error> {
-        self.await_pending().await?;
-        self.sync().await?;
-        if self.record.phase == Phase::Cancelled {
-            return Ok(());
-        }
-        self.transact(Input::Cancel).await?;
-        self.sync().await
+        self.reach(Goal::Cancel).await.map(drop)
     }
 
     /// Pays. The signed state is kept before this returns; it lies in the outbox as well. A payment that was kept is made: after an error or
@@ -168,15 +141,10 @@ impl Channel {
     /// # Errors
     /// See [`Error`].
     pub async fn coop_close(&mut self, close: Option<SignedClose>) -> Result<Balances, Error> {
-        self.await_pending().await?;
         if let Some(close) = close {
             self.take_close(close).await?;
         }
-        self.sync().await?;
-        if !matches!(self.record.phase, Phase::Closed(_)) {
-            self.transact(Input::CoopClose).await?;
-        }
-        self.settled().await
+        self.paid_out(Goal::CoopClose).await
     }
 
     /// Leaves alone, with the newest state of the peer or with the opening. Returns the deadline (Unix time). Nothing is signed any more.
@@ -184,12 +152,7 @@ impl Channel {
     /// # Errors
     /// See [`Error`].
     pub async fn start_force_close(&mut self) -> Result<u64, Error> {
-        self.await_pending().await?;
-        self.sync().await?;
-        if !matches!(self.record.phase, Phase::Closing(_)) {
-            self.transact(Input::ForceClose).await?;
-            self.sync().await?;
-        }
+        self.reach(Goal::StartForceClose).await?;
         match self.record.phase {
             Phase::Closing(closing) => Ok(closing.deadline),
             _ => Err(Error::Refused(Refusal::Phase(self.record.phase.name()))),
@@ -201,12 +164,7 @@ impl Channel {
     /// # Errors
     /// See [`Error`]; there is nothing newer: [`Refusal::NothingNewer`].
     pub async fn dispute_force_close(&mut self) -> Result<Balances, Error> {
-        self.await_pending().await?;
-        self.sync().await?;
-        if !matches!(self.record.phase, Phase::Closed(_)) {
-            self.transact(Input::Dispute).await?;
-        }
-        self.settled().await
+        self.paid_out(Goal::DisputeForceClose).await
     }
 
     /// Finishes a forced close whose deadline is over; no error when it is finished already.
@@ -214,13 +172,15 @@ impl Channel {
     /// # Errors
     /// See [`Error`]; the deadline is not over: [`Refusal::TooEarly`].
     pub async fn finish_force_close(&mut self) -> Result<Balances, Error> {
-        self.await_pending().await?;
-        self.sync().await?;
-        if !matches!(self.record.phase, Phase::Closed(_)) {
-            let now = self.tools.chain.head().await?.time;
-            self.transact(Input::Finish(now)).await?;
+        self.paid_out(Goal::FinishForceClose).await
+    }
+
+    async fn paid_out(&mut self, goal: Goal) -> Result<Balances, Error> {
+        self.reach(goal).await?;
+        match self.record.phase {
+            Phase::Closed(balances) => Ok(balances),
+            _ => Err(Error::Refused(Refusal::Phase(self.record.phase.name()))),
         }
-        self.settled().await
     }
 
     /// Pulls what the contract could not pay us, to `to`. Returns how much; zero when nothing is owed.
@@ -228,12 +188,7 @@ impl Channel {
     /// # Errors
     /// See [`Error`].
     pub async fn withdraw(&mut self, to: Address) -> Result<U256, Error> {
-        let (place, token) = (self.record.place, self.record.params.token);
-        let owed = credit(self.tools.chain.as_ref(), &place, token).await?;
-        if !owed.is_zero() {
-            self.send_plain(withdraw(&place, token, to)).await?;
-        }
-        Ok(owed)
+        Ok(self.reach(Goal::Withdraw(to)).await?.withdrawn())
     }
 
     /// What a wallet outside must sign for a payload, as EIP-712 JSON.
@@ -273,6 +228,12 @@ impl Channel {
 
     fn input(&mut self, message: &Message) -> Result<Option<Input>, Error> {
         Ok(match message {
+            // Known, or crossed by a higher round of ours: nothing follows from it, so it is not worth verifying, whoever says it how often.
+            Message::Pay { signed, .. } if signed.state.round <= self.record.held_round() => {
+                self.say(Message::Ack(self.record.received));
+                None
+            }
+            Message::Pay { signed, .. } if signed.state.round < self.record.current().round => None,
             Message::Pay { signed, counted } => {
                 Some(Input::Received { signed: prove(self.signable.as_ref(), &mut self.peer, *signed)?, counted: *counted })
             }
@@ -291,29 +252,13 @@ impl Channel {
         Proven::close(signable, &mut self.peer, close).ok_or(Error::Forged)
     }
 
-    async fn take_close(&mut self, close: SignedClose) -> Result<(), Error> {
+    /// Takes the peer's close; [`Goal::CoopClose`] submits it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn take_close(&mut self, close: SignedClose) -> Result<(), Error> {
         let close = self.prove_close(close)?;
         self.run([Input::CloseReceived(close)]).await
-    }
-
-    /// The contract may take the deposit from the token.
-    async fn allow(&mut self, deposit: Amount) -> Result<(), Error> {
-        match approve(self.tools.chain.as_ref(), &self.target(), deposit).await? {
-            Some(request) => self.send_plain(request).await,
-            None => Ok(()),
-        }
-    }
-
-    /// A transaction that may be made twice without harm, and so is not kept.
-    async fn send_plain(&mut self, request: Request) -> Result<(), Error> {
-        let chain = self.tools.chain.clone();
-        let transaction = {
-            let _lane = chain.lane().lock().await;
-            let transaction = chain.prepare(request).await?;
-            chain.broadcast(&transaction).await?;
-            transaction
-        };
-        self.mined(&transaction).await.map(drop)
     }
 }
 

@@ -1,13 +1,10 @@
-//! What happens at the chain: waiting for transactions, reading the contract, and the guard's round.
-
-use tokio::time::{Instant, sleep};
+//! What happens at the chain: what became of transactions, reading the contract, and the guard's round.
 
 use super::{Channel, Error, pending_call};
 use crate::chain::{Receipt, find, look};
 use crate::params::Variant;
-use crate::record::{Call, Phase, Prepared};
+use crate::record::{Call, Prepared};
 use crate::step::{Input, OnChain};
-use crate::typed::Balances;
 
 impl Channel {
     /// After a start or a new stream: sends the transaction on its way again, and says to the peer again what it may have missed.
@@ -61,40 +58,25 @@ impl Channel {
         self.sync().await?;
         let now = self.tools.chain.head().await?.time;
         if let Some(due) = self.record.due(now) {
-            let chain = self.tools.chain.clone();
-            let _lane = chain.lane().lock().await;
-            self.run([due]).await?;
+            self.transact(due).await?;
         }
         self.alarms.extend(self.record.risk(now));
         Ok(())
     }
 
     /// What became of a transaction on its way; sends it again when nobody knows it.
-    async fn look_after(&mut self, transaction: &Prepared) -> Result<(), Error> {
+    pub(super) async fn look_after(&mut self, transaction: &Prepared) -> Result<(), Error> {
         let chain = self.tools.chain.clone();
         match self.deep_receipt(transaction).await? {
-            Some(receipt) => self.mined_pending(transaction, &receipt).await.map(drop),
+            Some(receipt) => self.mined_pending(transaction, &receipt).await,
             None if chain.receipt(&transaction.hash).await?.is_some() => Ok(()),
             None if chain.is_replaced(transaction).await? => self.run([Input::Dropped(transaction.clone())]).await,
             None => Ok(chain.broadcast(transaction).await?),
         }
     }
 
-    /// Waits until the transaction on its way has ended.
-    pub(super) async fn await_pending(&mut self) -> Result<(), Error> {
-        let Some(pending) = self.record.pending.clone() else { return Ok(()) };
-        let receipt = match self.mined(&pending.transaction).await {
-            Err(Error::Replaced) => {
-                self.run([Input::Dropped(pending.transaction)]).await?;
-                return Err(Error::Replaced);
-            }
-            receipt => receipt?,
-        };
-        if self.mined_pending(&pending.transaction, &receipt).await? { Ok(()) } else { Err(Error::Failed) }
-    }
-
     /// The transaction on its way is in a block: learns the name that the compact contract gave.
-    async fn mined_pending(&mut self, transaction: &Prepared, receipt: &Receipt) -> Result<bool, Error> {
+    async fn mined_pending(&mut self, transaction: &Prepared, receipt: &Receipt) -> Result<(), Error> {
         let opened = pending_call(&self.record) == Some(Call::Open) && self.record.place.variant == Variant::Compact;
         let name = if opened { find(&self.target(), &receipt.logs).map(Input::Named) } else { None };
         let named = name.is_some();
@@ -102,49 +84,13 @@ impl Channel {
         if named {
             self.run([Input::Resend]).await?;
         }
-        Ok(receipt.success)
+        Ok(())
     }
 
-    async fn deep_receipt(&self, transaction: &Prepared) -> Result<Option<Receipt>, Error> {
+    pub(super) async fn deep_receipt(&self, transaction: &Prepared) -> Result<Option<Receipt>, Error> {
         let chain = self.tools.chain.as_ref();
         let Some(receipt) = chain.receipt(&transaction.hash).await? else { return Ok(None) };
         let deep = receipt.block.saturating_add(self.tools.settings.confirmations) <= chain.head().await?.number;
         Ok(deep.then_some(receipt))
-    }
-
-    /// Waits until a transaction is in a block that is deep enough.
-    pub(super) async fn mined(&self, transaction: &Prepared) -> Result<Receipt, Error> {
-        let chain = self.tools.chain.as_ref();
-        let until = Instant::now() + self.tools.settings.patience;
-        loop {
-            if let Some(receipt) = self.deep_receipt(transaction).await? {
-                return Ok(receipt);
-            }
-            if chain.receipt(&transaction.hash).await?.is_none() {
-                if chain.is_replaced(transaction).await? {
-                    return Err(Error::Replaced);
-                }
-                chain.broadcast(transaction).await?;
-            }
-            if Instant::now() >= until {
-                return Err(Error::Timeout);
-            }
-            sleep(self.tools.settings.poll).await;
-        }
-    }
-
-    /// Waits until the chain shows the channel paid out.
-    pub(super) async fn settled(&mut self) -> Result<Balances, Error> {
-        let until = Instant::now() + self.tools.settings.patience;
-        loop {
-            self.sync().await?;
-            if let Phase::Closed(balances) = self.record.phase {
-                return Ok(balances);
-            }
-            if Instant::now() >= until {
-                return Err(Error::Timeout);
-            }
-            sleep(self.tools.settings.poll).await;
-        }
     }
 }

@@ -5,7 +5,10 @@
 //! What is to be sent to the peer lies in the outbox ([`Channel::take_outbox`]); what comes from it goes to [`Channel::handle`].
 
 mod calls;
+mod errand;
 mod guard;
+
+pub use errand::{Errand, Goal};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +85,7 @@ pub struct Settings {
     pub confirmations: u64,
     /// Between two looks at the chain.
     pub poll: Duration,
-    /// Longest wait for a transaction in one call.
+    /// Longest wait of one call.
     pub patience: Duration,
 }
 
@@ -282,16 +285,6 @@ impl Channel {
             (Some(last @ Message::Ack(_)), Message::Ack(_)) => *last = message,
             _ => self.outbox.push(message),
         }
-    }
-
-    /// A transaction of ours: made, kept, sent; then its end is waited for.
-    async fn transact(&mut self, input: Input) -> Result<(), Error> {
-        {
-            let chain = self.tools.chain.clone();
-            let _lane = chain.lane().lock().await;
-            self.run([input]).await?;
-        }
-        self.await_pending().await
     }
 }
 

@@ -45,8 +45,10 @@ impl Drop for FileStore {
     }
 }
 
+/// What the writer is asked for; answered when everything that was queued before it, and it, is durable.
 struct Job {
-    record: Record,
+    /// None: only to know that what was queued before is durable.
+    record: Option<Record>,
     done: oneshot::Sender<Result<(), String>>,
 }
 
@@ -60,6 +62,10 @@ impl FileStore {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK)).map_err(io)?;
         lock.try_lock().map_err(|_| StoreError::Io(format!("{} is in use by another process", folder.display())))?;
         let (log, table) = Log::open(folder)?;
+        Self::start(log, table, lock)
+    }
+
+    fn start(log: Log, table: Table, lock: File) -> Result<Self, StoreError> {
         let table = Arc::new(Mutex::new(table));
         let (queue, jobs) = mpsc::channel();
         let shared = table.clone();
@@ -68,32 +74,41 @@ impl FileStore {
         Ok(Self { table, queue: Some(queue), writer: Some(writer), _lock: lock })
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        locked(&self.table)
+    /// Reads or changes the table, and waits until what was read or changed is durable.
+    ///
+    /// The place in the queue is taken together with the look at the table: so the log has the changes in the table's order, and nobody
+    /// reads what is not on the disk. After a failed write every answer is that error, until the folder is opened anew.
+    async fn durably<T>(&self, work: impl FnOnce(&mut Table) -> Result<(Option<Record>, T), StoreError>) -> Result<T, StoreError> {
+        let (done, outcome) = oneshot::channel();
+        let value = {
+            let mut table = locked(&self.table);
+            let (record, value) = work(&mut table)?;
+            let queue = self.queue.as_ref().ok_or_else(stopped)?;
+            queue.send(Job { record: record.clone(), done }).map_err(|_| stopped())?;
+            record.into_iter().for_each(|record| table.put(record));
+            value
+        };
+        outcome.await.map_err(|_| stopped())?.map_err(StoreError::Io)?;
+        Ok(value)
     }
 }
 
 #[async_trait]
 impl Store for FileStore {
     async fn load(&self, key: &B256) -> Result<Option<Record>, StoreError> {
-        Ok(self.table().records.get(key).cloned())
+        self.durably(|table| Ok((None, table.records.get(key).cloned()))).await
     }
 
     async fn keys(&self) -> Result<Vec<B256>, StoreError> {
-        Ok(self.table().records.keys().copied().collect())
+        self.durably(|table| Ok((None, table.records.keys().copied().collect()))).await
     }
 
     async fn commit(&self, expected: Option<u64>, record: &Record) -> Result<(), StoreError> {
-        let (done, outcome) = oneshot::channel();
-        {
-            // The place in the queue and in the table are taken together, so that the log has the changes in the table's order.
-            let mut table = self.table();
+        self.durably(|table| {
             table.check(expected, record)?;
-            let queue = self.queue.as_ref().ok_or_else(stopped)?;
-            queue.send(Job { record: record.clone(), done }).map_err(|_| stopped())?;
-            table.put(record.clone());
-        }
-        outcome.await.map_err(|_| stopped())?.map_err(StoreError::Io)
+            Ok((Some(record.clone()), ()))
+        })
+        .await
     }
 }
 
@@ -143,8 +158,11 @@ impl Log {
 
     fn append(&mut self, batch: &[Job]) -> std::io::Result<()> {
         let mut bytes = Vec::new();
-        for job in batch {
-            put_entry(&mut bytes, self.length, &job.record);
+        for record in batch.iter().filter_map(|job| job.record.as_ref()) {
+            put_entry(&mut bytes, self.length, record);
+        }
+        if bytes.is_empty() {
+            return Ok(());
         }
         self.file.write_all(&bytes)?;
         self.file.sync_data()?;
@@ -215,4 +233,70 @@ fn io(error: std::io::Error) -> StoreError {
 
 fn stopped() -> StoreError {
     StoreError::Io("the store has stopped".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::task::{Context, Waker};
+
+    use alloy_primitives::Address;
+
+    use super::*;
+    use crate::{Amount, Params, Party, Place, Variant};
+
+    fn record(version: u64) -> Record {
+        let place = Place { chain_id: 1, contract: Address::repeat_byte(3), variant: Variant::Word };
+        let params = Params {
+            a: Address::repeat_byte(1),
+            b: Address::repeat_byte(2),
+            token: Address::ZERO,
+            value_a: Amount::new(1),
+            value_b: Amount::ZERO,
+            period: 3_600,
+            salt: 0,
+        };
+        Record { version, ..Record::new(place, params, Party::A, 0).unwrap() }
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_write_nothing_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        FileStore::open(folder.path()).unwrap().commit(None, &record(0)).await.unwrap();
+        let (mut log, table) = Log::open(folder.path()).unwrap();
+        // A file that cannot be written.
+        log.file = File::open(folder.path().join(LOG)).unwrap();
+        let store = FileStore::start(log, table, File::open(folder.path()).unwrap()).unwrap();
+        let key = record(0).key();
+        assert_eq!(store.load(&key).await.unwrap(), Some(record(0)));
+        assert!(matches!(store.commit(Some(0), &record(1)).await, Err(StoreError::Io(_))));
+        // Version 1 is not on the disk, so nobody may act on it; nor is it known that version 0 is the newest there.
+        assert!(matches!(store.load(&key).await, Err(StoreError::Io(_))));
+        assert!(matches!(store.keys().await, Err(StoreError::Io(_))));
+        assert!(store.commit(Some(0), &record(1)).await.is_err());
+        assert!(matches!(store.commit(Some(1), &record(2)).await, Err(StoreError::Io(_))));
+        drop(store);
+        assert_eq!(FileStore::open(folder.path()).unwrap().load(&key).await.unwrap(), Some(record(0)));
+    }
+
+    #[test]
+    fn what_is_read_is_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, table) = Log::open(folder.path()).unwrap();
+        let table = Arc::new(Mutex::new(table));
+        let (queue, jobs) = mpsc::channel();
+        // The writer has not begun yet.
+        let lock = File::open(folder.path()).unwrap();
+        let mut store = FileStore { table: table.clone(), queue: Some(queue), writer: None, _lock: lock };
+        let mut context = Context::from_waker(Waker::noop());
+        let (key, kept) = (record(0).key(), record(0));
+        // Whoever kept it does not wait for the end.
+        assert!(store.commit(None, &kept).as_mut().poll(&mut context).is_pending());
+        let mut load = store.load(&key);
+        assert!(load.as_mut().poll(&mut context).is_pending(), "read before it was written");
+        let writer = std::thread::spawn(move || log.run(&jobs, &table));
+        let loaded = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(load);
+        assert_eq!(loaded.unwrap(), Some(record(0)));
+        store.writer = Some(writer);
+    }
 }

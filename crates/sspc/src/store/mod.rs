@@ -56,7 +56,8 @@ pub trait Store: Send + Sync {
     async fn keys(&self) -> Result<Vec<B256>, StoreError>;
 
     /// Keeps the record in the place of the one with version `expected` (none and 0: a new one). All or nothing, durable before it returns.
-    /// After any error the record may or may not be kept: read it again.
+    /// After any error the record may or may not be kept: read it again. What is read is durable; a store that cannot say what is durable
+    /// fails instead.
     ///
     /// # Errors
     /// See [`StoreError`].
