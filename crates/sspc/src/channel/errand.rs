@@ -75,7 +75,7 @@ impl Channel {
             }
         }
         self.sync().await?;
-        if self.reached(errand.goal)? {
+        if self.reached(errand)? {
             if errand.goal == Goal::Open {
                 // Tells the peer the name.
                 self.run([Input::Resend]).await?;
@@ -110,13 +110,15 @@ impl Channel {
         Ok(errand)
     }
 
-    fn reached(&self, goal: Goal) -> Result<bool, Error> {
-        let (phase, role) = (self.record.phase, self.record.role);
+    fn reached(&self, errand: &Errand) -> Result<bool, Error> {
+        let (goal, phase, role) = (errand.goal, self.record.phase, self.record.role);
         let there = match goal {
             Goal::Open if phase == Phase::Draft && role != Party::A => return Err(Refusal::Role(role).into()),
             Goal::Open => phase != Phase::Draft,
             Goal::Accept => phase == Phase::Open,
             Goal::Cancel => phase == Phase::Cancelled,
+            // The peer may have answered it before we looked.
+            Goal::StartForceClose if errand.sent.is_some() => matches!(phase, Phase::Closing(_) | Phase::Closed(_)),
             Goal::StartForceClose => matches!(phase, Phase::Closing(_)),
             Goal::CoopClose | Goal::DisputeForceClose | Goal::FinishForceClose => matches!(phase, Phase::Closed(_)),
             Goal::Withdraw(_) => false,

@@ -78,7 +78,10 @@ impl FileStore {
     ///
     /// The place in the queue is taken together with the look at the table: so the log has the changes in the table's order, and nobody
     /// reads what is not on the disk. After a failed write every answer is that error, until the folder is opened anew.
-    async fn durably<T>(&self, work: impl FnOnce(&mut Table) -> Result<(Option<Record>, T), StoreError>) -> Result<T, StoreError> {
+    async fn durably<T>(
+        &self,
+        work: impl FnOnce(&mut Table) -> Result<(Option<Record>, T), StoreError>,
+    ) -> Result<T, StoreError> {
         let (done, outcome) = oneshot::channel();
         let value = {
             let mut table = locked(&self.table);
@@ -237,7 +240,6 @@ fn stopped() -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future as _;
     use std::task::{Context, Waker};
 
     use alloy_primitives::Address;
