@@ -25,6 +25,7 @@ pub struct Load {
 }
 
 /// How it went.
+#[derive(Default)]
 pub struct Times {
     pub took: Duration,
     /// Sorted.
@@ -73,6 +74,14 @@ impl Load {
 }
 
 impl Times {
+    /// Another span of the same load.
+    pub fn add(&mut self, other: Self) {
+        self.took += other.took;
+        self.times.extend(other.times);
+        self.times.sort_unstable();
+        self.cpu = [0, 1].map(|i| self.cpu[i] + other.cpu[i]);
+    }
+
     /// Microseconds.
     pub fn percentile(&self, percent: f64) -> f64 {
         let at = (self.times.len() as f64 * percent / 100.0) as usize;

@@ -9,9 +9,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
-/// Forged root packets, over so long.
-pub const FLOOD: u32 = 100_000;
-pub const FLOOD_TIME: Duration = Duration::from_secs(5);
+/// Forged root packets, over so long, and how often: 100,000 in all, in five seconds.
+pub const FLOOD: u32 = 20_000;
+pub const FLOOD_TIME: Duration = Duration::from_secs(1);
+pub const FLOODS: u32 = 5;
 /// Peers that connect, from so many addresses.
 pub const PEERS: usize = 1000;
 const PER_SOURCE: usize = 50;
