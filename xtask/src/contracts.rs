@@ -1,14 +1,10 @@
 //! `cargo xtask contracts`.
 
-use anyhow::{Context as _, bail};
-use channel_contract_evm::rebuild as evm;
-use channel_contract_ton::rebuild as ton;
+use anyhow::{bail, ensure};
+use contract_rebuild::{Contract, Outcome};
 
 /// Where the compilers are installed, inside the build folder.
 const COMPILERS: &str = "target/contract-compiler";
-/// The committed code.
-const TON: &str = "contracts/ton/build/channel.boc.hex";
-const EVM: &str = "contracts/evm/artifacts";
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -18,48 +14,58 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let compilers = crate::root().join(COMPILERS);
-    // Both are looked at before either is refused.
-    let ton = match ton::check(&compilers.join("ton"))? {
-        ton::Outcome::Same => same(TON),
-        ton::Outcome::Differs(compiled) if arguments.write => {
-            std::fs::write(crate::root().join(TON), compiled).with_context(|| format!("cannot write {TON}"))?;
-            replaced(TON)
+    // Each is looked at before any is refused.
+    let mut refused = Vec::new();
+    for contract in Contract::ALL {
+        match settle(contract, arguments.write) {
+            Ok(said) => println!("{}: {said}", contract.name()),
+            Err(error) => {
+                eprintln!("{}: {error:#}", contract.name());
+                refused.push(contract.name());
+            }
         }
-        ton::Outcome::Differs(_) => differs(TON),
-        ton::Outcome::Skipped(why) => skipped(TON, why),
-    };
-    let evm = match evm::check(&compilers.join("evm"))? {
-        evm::Outcome::Same => same(EVM),
-        evm::Outcome::Differs(compiled) if arguments.write => {
-            evm::write(&compiled)?;
-            replaced(EVM)
-        }
-        evm::Outcome::Differs(_) => differs(EVM),
-        evm::Outcome::Skipped(why) => skipped(EVM, why),
-    };
-    if !(ton && evm) {
-        bail!("the sources compile to other code; `--write` replaces it");
     }
+    ensure!(refused.is_empty(), "not what was asked for: {}", refused.join(", "));
     Ok(())
 }
 
-fn same(what: &str) -> bool {
-    println!("{what}: what the sources compile to");
-    true
+/// Checks one contract, writes its code where it differs and that is asked for, and says what was done.
+fn settle(contract: Contract, write: bool) -> anyhow::Result<String> {
+    let found = contract.check(&crate::root().join(COMPILERS).join(contract.name()))?;
+    if write && let Outcome::Differs(compiled) = &found {
+        contract.write(compiled)?;
+        return Ok("replaced".into());
+    }
+    verdict(found, write)
 }
 
-fn replaced(what: &str) -> bool {
-    println!("{what}: replaced");
-    true
+/// What to say of an outcome; an error where it is not what was asked for.
+fn verdict(found: Outcome, write: bool) -> anyhow::Result<String> {
+    match found {
+        Outcome::Same => Ok("what the sources compile to".into()),
+        Outcome::Differs(compiled) => {
+            let files: Vec<_> = compiled.into_keys().collect();
+            bail!("the sources compile to other code, `--write` replaces it: {}", files.join(", "))
+        }
+        Outcome::Skipped(why) if write => bail!("nothing written: {why}"),
+        Outcome::Skipped(why) => Ok(format!("skipped: {why}")),
+    }
 }
 
-fn differs(what: &str) -> bool {
-    println!("{what}: differs from what the sources compile to");
-    false
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn skipped(what: &str, why: &str) -> bool {
-    println!("{what}: skipped: {why}");
-    true
+    #[test]
+    fn a_check_may_be_skipped_and_a_write_may_not() {
+        let skipped = || Outcome::Skipped("npm not found".into());
+        assert_eq!(verdict(skipped(), false).unwrap(), "skipped: npm not found");
+        assert_eq!(verdict(skipped(), true).unwrap_err().to_string(), "nothing written: npm not found");
+    }
+
+    #[test]
+    fn other_code_is_refused() {
+        verdict(Outcome::Same, false).unwrap();
+        verdict(Outcome::Differs([("Sspc.hex".into(), "00".into())].into()), false).unwrap_err();
+    }
 }

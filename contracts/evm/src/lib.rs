@@ -5,15 +5,14 @@
 //! and takes at most 100 bytes of calldata, for chains where calldata is dear. The rules are the same (SPECIFICATION.md).
 //!
 //! What it is not: a client. It knows no keys, no chain and no channel's state. Node is needed only by those who change the contracts
-//! ([`rebuild`]).
+//! (`contracts/rebuild`).
 //!
 //! Invariants
 //! - The committed artifacts are what the sources compile to with the pinned compiler.
-//! - A digest made here is the digest the contract checks (`tests/digests.rs`).
+//! - A digest made here is the digest the contract checks (`tests/channel/digests.rs`).
 
 mod bindings;
 pub mod compact;
-pub mod rebuild;
 mod signature;
 pub mod sspc;
 

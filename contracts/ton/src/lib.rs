@@ -1,13 +1,12 @@
 //! Our payment channel contract for TON: Tolk sources next to this file, and the compiled code that is committed in `build/`.
 //!
 //! What it is not: the layouts and messages in Rust (crate `contract`), and not the contract of the live network, which has other code
-//! and the same rules (payments 7). Node is needed only by those who change the contract ([`rebuild`]).
+//! and the same rules (payments 7). Node is needed only by those who change the contract
+//! (`contracts/rebuild`).
 //!
 //! Invariants
 //! - The committed code is what the sources compile to with the pinned compiler.
 //! - [`CODE_HASH`] and [`CODE_DEPTH`] belong to the committed code; changing them changes the address of every new channel.
-
-pub mod rebuild;
 
 use ton::Cell;
 
