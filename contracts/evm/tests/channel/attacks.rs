@@ -2,7 +2,8 @@
 //! against the old rules in `old_rules.rs`. W15 (one key for funds and payments, no ERC-1271) is a limit of this version.
 
 use alloy_primitives::{Address, B256, U256};
-use channel_contract_evm::{CompactSignature, Sspc, SspcCompact, sspc};
+use alloy_sol_types::SolCall;
+use channel_contract_evm::{CompactSignature, Sspc, SspcCompact, compact, sspc};
 
 use crate::assert_refused;
 use crate::channel::*;
@@ -245,6 +246,35 @@ fn w10_a_proposal_can_be_taken_back() {
     });
 }
 
+/// b's deposit is missing: whatever the two sign, it would be paid from the money of other channels.
+#[test]
+fn w10_a_proposal_pays_nobody_but_its_maker() {
+    both(|world, channel| {
+        let [a, b, stranger] = parties();
+        let channel = channel.clone().opened(world).next();
+        let held = world.balance(channel.contract);
+        channel.send(world, &a, Call::Open).unwrap();
+        assert_refused!(channel.cooperative_close(world, &a, &b, 900), WrongPhase);
+        assert_refused!(channel.cooperative_close(world, &b, &a, 900), WrongPhase);
+        assert_refused!(Channel::close_many(world, &b, &[channel.item(900)]), WrongPhase);
+        let [by_a, by_b] = [&a, &b].map(|party| channel.state(party, 900, 3));
+        for party in [&a, &b] {
+            assert_refused!(channel.challenge(world, party, party, 1_000, 0), WrongPhase);
+            assert_refused!(channel.send(world, party, Call::Dispute { balance_a: 900, round: 3, by: by_a }), WrongPhase);
+        }
+        assert_refused!(channel.challenge(world, &b, &a, 900, 3), WrongPhase);
+        assert_refused!(channel.challenge(world, &a, &b, 900, 4), WrongPhase);
+        let tower = Call::DisputeFor { balance_a: 900, round: 3, by_a, by_b };
+        for call in [tower, Call::ForceClose] {
+            assert_refused!(channel.send(world, &stranger, call), WrongPhase);
+        }
+        let had = wealth(world);
+        channel.send(world, &a, Call::Cancel).unwrap();
+        assert_eq!(channel.gained(world, had), [1_000, 0]);
+        assert_eq!(world.balance(channel.contract), held, "the other channel's money is there");
+    });
+}
+
 #[test]
 fn w11_a_party_without_any_signature_can_leave() {
     both_open(|world, channel| {
@@ -328,6 +358,11 @@ fn w14_each_channel_has_its_period_within_bounds() {
             assert_eq!(until, world.now() + u64::from(period));
         }
     });
+    for (shortest, longest) in [(0, 0), (0, DAY), (DAY + 1, DAY)] {
+        for code in [sspc::creation_code(shortest, longest), compact::creation_code(shortest, longest)] {
+            assert_refused!(World::new().try_deploy(code), WrongTerms);
+        }
+    }
 }
 
 #[test]
@@ -348,27 +383,73 @@ fn w16_a_signature_that_recovers_nobody_is_nobodys() {
     });
 }
 
+/// The calls that pay a, each with what makes it possible, as b or a would send it.
+const PAYING_A: [&str; 6] = ["cooperativeClose", "closeMany", "disputeChallenge", "forceClose", "cancel", "withdraw"];
+
+/// Brings a channel of a's to where this call pays a 900, and returns who sends it with what data.
+fn about_to_pay_a(world: &mut World, channel: &Channel, call: &str) -> (Party, Vec<u8>) {
+    let [a, b, stranger] = parties();
+    if call != "cancel" {
+        channel.send(world, &b, Call::Accept).unwrap();
+    }
+    match call {
+        "cooperativeClose" => (b, channel.encode(Call::CooperativeClose { balance_a: 900, by: channel.close(&a, 900) }).1),
+        "closeMany" => (b, Channel::encode_many(&[channel.item(900)])),
+        "disputeChallenge" => {
+            channel.challenge(world, &b, &a, 850, 1).unwrap();
+            (a, channel.encode(Call::Dispute { balance_a: 900, round: 2, by: channel.state(&b, 900, 2) }).1)
+        }
+        "forceClose" => {
+            channel.challenge(world, &a, &b, 900, 2).unwrap();
+            world.advance(u64::from(DAY) + 1);
+            (stranger, channel.encode(Call::ForceClose).1)
+        }
+        "cancel" => (a, channel.encode(Call::Cancel).1),
+        "withdraw" => {
+            world.call(a.address, a.address, &Account::becomeCall { habit: 1 }).unwrap();
+            channel.cooperative_close(world, &b, &a, 900).unwrap();
+            assert_eq!(channel.credit(world, a.address), 900);
+            (a.clone(), Sspc::withdrawCall { token: channel.params.token, to: a.address }.abi_encode())
+        }
+        other => panic!("no such call: {other}"),
+    }
+}
+
 #[test]
 fn w17_a_recipient_that_calls_back_gets_nothing_twice() {
-    both_open(|world, channel| {
+    both(|world, channel| {
         let [a, b, _] = parties();
-        let other = channel.next().opened(world);
         let code = world.deploy_hex(ACCOUNT);
         world.delegate(a.address, code);
-        let close = channel.encode(Call::CooperativeClose { balance_a: 900, by: channel.close(&b, 900) }).1;
-        let finish = channel.encode(Call::ForceClose).1;
-        let start = channel.encode(Call::Challenge { balance_a: 1_000, round: 0, by: CompactSignature::default() }).1;
-        let cancel = channel.encode(Call::Cancel).1;
-        for data in [close, finish, start, cancel] {
-            let mut world = world.fork();
-            let prepare = Account::prepareCall { target: channel.contract, value: U256::ZERO, data: data.into() };
-            world.call(a.address, a.address, &prepare).unwrap();
-            let had = wealth(&mut world);
-            channel.cooperative_close(&mut world, &b, &a, 900).unwrap();
-            assert_eq!(channel.gained(&mut world, had), [900, 900]);
-            assert_eq!(world.balance(channel.contract), other.total(), "the other channel's money is there");
-            assert_eq!(world.view(a.address, &Account::triesCall {}).to::<u64>(), 1);
-            assert_eq!(world.view(a.address, &Account::successesCall {}).to::<u64>(), 0);
+        // A cancelled proposal pays its whole deposit, so that one is of 900.
+        let other = channel.clone().opened(world);
+        let mut channel = channel.next();
+        channel.params.valueA = 900;
+        channel.send(world, &a, Call::Open).unwrap();
+        let inner = [
+            channel.encode(Call::CooperativeClose { balance_a: 900, by: channel.close(&b, 900) }).1,
+            channel.encode(Call::Challenge { balance_a: 900, round: 0, by: CompactSignature::default() }).1,
+            channel.encode(Call::Dispute { balance_a: 900, round: 2, by: channel.state(&b, 900, 2) }).1,
+            channel.encode(Call::ForceClose).1,
+            channel.encode(Call::Cancel).1,
+            Sspc::withdrawCall { token: Address::ZERO, to: a.address }.abi_encode(),
+        ];
+        for outer in PAYING_A {
+            for (number, data) in inner.iter().enumerate() {
+                let mut world = world.fork();
+                let (from, call) = about_to_pay_a(&mut world, &channel, outer);
+                let prepare = Account::prepareCall { target: channel.contract, value: U256::ZERO, data: data.clone().into() };
+                world.call(a.address, a.address, &prepare).unwrap();
+                let had = world.balance(a.address);
+                world.send(from.address, channel.contract, 0, call).unwrap();
+                let [tries, successes] = [
+                    world.view(a.address, &Account::triesCall {}).to::<u64>(),
+                    world.view(a.address, &Account::successesCall {}).to::<u64>(),
+                ];
+                assert_eq!((tries, successes), (1, 0), "call {number} inside {outer}");
+                assert_eq!(world.balance(a.address) - had, 900, "call {number} inside {outer}");
+                assert_eq!(world.balance(channel.contract), other.total(), "the other channel's money is there");
+            }
         }
     });
 }
@@ -386,6 +467,30 @@ fn w18_the_events_say_who_and_until_when() {
         channel.send(world, &b, Call::Accept).unwrap();
         let until = deadline(channel.challenge(world, &b, &a, 100, 1));
         assert_eq!(until, world.now() + u64::from(DAY));
+    });
+}
+
+/// The closer holds what both signed, so it can put a newer state on record by `disputeFor` itself, when nobody can answer any more. Who
+/// leaves an old close alone because its balances suit it better loses by that; who disputes by round does not.
+#[test]
+fn an_old_close_is_disputed_even_where_it_pays_more() {
+    both_open(|world, channel| {
+        let [a, b, stranger] = parties();
+        // b paid in round 2, a in round 3, b in round 4: a is due 600. b closes with the deposits, where a has 1,000.
+        let [by_a, by_b] = [&a, &b].map(|party| channel.state(party, 200, 3));
+        channel.challenge(world, &b, &a, 1_000, 0).unwrap();
+        let had = wealth(world);
+
+        let mut content = world.fork();
+        content.advance(u64::from(DAY));
+        channel.send(&mut content, &b, Call::DisputeFor { balance_a: 200, round: 3, by_a, by_b }).unwrap();
+        content.advance(1);
+        channel.send(&mut content, &stranger, Call::ForceClose).unwrap();
+        assert_eq!(channel.gained(&mut content, had), [200, 1_600]);
+
+        channel.dispute(world, &a, &b, 600, 4).unwrap();
+        assert_eq!(channel.gained(world, had), [600, 1_200]);
+        assert_refused!(channel.send(world, &b, Call::DisputeFor { balance_a: 200, round: 3, by_a, by_b }), WrongPhase);
     });
 }
 
@@ -431,20 +536,52 @@ fn a_batch_is_of_one_payee_and_one_token_and_of_different_channels() {
 #[test]
 fn packed_arguments_have_no_spare_bits() {
     let mut world = World::new();
+    let token = world.deploy_hex(crate::contracts::TOKEN);
     let channel = Channel::new(&mut world, Kind::Compact, VALUES).opened(&mut world);
+    let in_token = channel.next().in_token(&mut world, token);
     let by = channel.close(&Party::a(), 100);
-    let refused = |world: &mut World, from: Party, value: u128, call: Call, first_spare_bit: usize| {
-        let (_, mut data) = channel.encode(call);
-        // The first argument follows the selector, its highest bits first.
-        let byte = 4 + (255 - first_spare_bit) / 8;
-        data[byte] |= 1 << (first_spare_bit % 8);
-        assert_refused!(world.send(from.address, channel.contract, value, data), WrongTerms);
-    };
-    refused(&mut world, Party::a(), VALUES[0], Call::Open, 192);
-    refused(&mut world, Party::b(), 0, Call::CooperativeClose { balance_a: 100, by }, 192);
-    refused(&mut world, Party::b(), 0, Call::Challenge { balance_a: 100, round: 1, by }, 240);
-    refused(&mut world, Party::b(), 0, Call::Dispute { balance_a: 100, round: 1, by }, 240);
-    refused(&mut world, Party::c(), 0, Call::DisputeFor { balance_a: 100, round: 1, by_a: by, by_b: by }, 240);
+    let (balance_a, state) = (100, channel.state(&Party::a(), 100, 1));
+    let calls = [
+        (Party::a(), channel.encode(Call::Open), 192),
+        (Party::a(), in_token.encode(Call::Open), 224),
+        (Party::b(), channel.encode(Call::CooperativeClose { balance_a, by }), 192),
+        (Party::b(), channel.encode(Call::Challenge { balance_a, round: 1, by: state }), 240),
+        (Party::b(), channel.encode(Call::Dispute { balance_a, round: 1, by: state }), 240),
+        (Party::c(), channel.encode(Call::DisputeFor { balance_a, round: 1, by_a: state, by_b: state }), 240),
+    ];
+    for (from, (value, data), first_spare) in calls {
+        for bit in [first_spare, 255] {
+            assert_refused!(world.send(from.address, channel.contract, value, with_bit(&data, 0, bit)), WrongTerms);
+        }
+    }
+    // The words of a batch: where the items begin, how many they are, the first item.
+    let data = Channel::encode_many(&[channel.item(100)]);
+    assert_refused!(world.send(Party::b().address, channel.contract, 0, with_bit(&data, 2, 192)), WrongTerms);
+    world.send(Party::b().address, channel.contract, 0, data).unwrap();
+}
+
+/// The data of a call with one more bit set, in this word after the selector.
+fn with_bit(data: &[u8], word: usize, bit: usize) -> Vec<u8> {
+    let mut data = data.to_vec();
+    data[4 + 32 * word + (255 - bit) / 8] |= 1 << (bit % 8);
+    data
+}
+
+/// `openToken` with index 0 is `open` with the value sent.
+#[test]
+fn the_coin_has_the_index_zero() {
+    let mut world = World::new();
+    let channel = Channel::new(&mut world, Kind::Compact, VALUES);
+    let terms = compact::pack_terms(0, DAY, Party::b().address);
+    let open = SspcCompact::openTokenCall { terms, values: compact::pack_values(VALUES[0], VALUES[1]) }.abi_encode();
+    for value in [0, VALUES[0] - 1, VALUES[0] + 1] {
+        assert_refused!(world.send(Party::a().address, channel.contract, value, open.clone()), WrongAmount);
+    }
+    let had = wealth(&mut world);
+    world.send(Party::a().address, channel.contract, VALUES[0], open).unwrap();
+    channel.send(&mut world, &Party::b(), Call::Accept).unwrap();
+    channel.cooperative_close(&mut world, &Party::b(), &Party::a(), 100).unwrap();
+    assert_eq!(channel.gained(&mut world, had), [-900, 900]);
 }
 
 /// The parameters are those of the id: other ones are another channel, which does not exist.

@@ -284,10 +284,14 @@ impl Channel {
         self.send(world, by, Call::CooperativeClose { balance_a, by: self.close(signer, balance_a) })
     }
 
-    /// A close by many: channels, what a gets in each, and a's signature.
+    /// A close of many: channels, what a gets in each, and a's signature.
     pub fn close_many(world: &mut World, from: &Party, items: &[(&Self, u128, CompactSignature)]) -> Outcome {
-        let first = items[0].0;
-        let data = match first.kind {
+        world.send(from.address, items[0].0.contract, 0, Self::encode_many(items))
+    }
+
+    /// The data of a close of many.
+    pub fn encode_many(items: &[(&Self, u128, CompactSignature)]) -> Vec<u8> {
+        match items[0].0.kind {
             Kind::OneWord => {
                 let item = |(channel, balance_a, by): &(&Self, u128, CompactSignature)| sspc::Item {
                     params: channel.params.clone(),
@@ -305,8 +309,7 @@ impl Channel {
                 };
                 SspcCompact::closeManyCall { items: items.iter().map(item).collect() }.abi_encode()
             }
-        };
-        world.send(from.address, first.contract, 0, data)
+        }
     }
 
     /// An item of `close_many`, signed by a.

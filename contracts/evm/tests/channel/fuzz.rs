@@ -1,8 +1,13 @@
-//! 100,000 random call sequences by three actors: a and b, who have up to two channels with each other, and c, who helps the dishonest one.
+//! 100,000 random call sequences by three actors: a and b, who have up to two channels with each other, and c, who helps.
 //!
-//! One of a and b is honest: it signs only payments it makes, looks at the chain at least once in a period, disputes what is older than what it
-//! holds, and leaves in the end. The others do anything, with every signature they can make or were ever given. After each call the contract holds
-//! exactly what it owes; in the end the honest party has at least its share of the newest state.
+//! In two of three sequences one of a and b is honest: it signs only payments it makes, looks at the chain at least once in a period, disputes
+//! every close with an older round than the newest it holds, and leaves in the end. The others do anything, with every signature they can make or
+//! were ever given, and have the last word before the deadline. In the end the honest party has at least its share of the newest state.
+//!
+//! In the third nobody is honest: all three work together, sign anything and send anything in any phase.
+//!
+//! After each call the contract holds exactly what it owes, in the coin and in the token; the channels of two outsiders lie in it from the
+//! beginning and pay out in full in the end.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,6 +24,9 @@ const SEQUENCES: u64 = 50_000;
 const ACTIONS: u64 = 16;
 /// Deposits: small, so that the same messages return and each is signed once.
 const VALUES: [u128; 2] = [3, 2];
+/// What the outsiders have in each of their two channels, and what their payer has in the end.
+const OUTSIDERS: u128 = 9;
+const OUTSIDERS_LAST: u128 = 5;
 
 /// How often each call succeeded, and was refused.
 type Counts = BTreeMap<&'static str, (u64, u64)>;
@@ -83,6 +91,36 @@ struct Start {
     lanes: [Channel; 2],
     account: Address,
     parties: [Party; 3],
+    outsiders: [Outsiders; 2],
+}
+
+/// A channel of two others, open, and what closes it.
+#[derive(Clone)]
+struct Outsiders {
+    channel: Channel,
+    payee: Party,
+    close: Call,
+}
+
+impl Outsiders {
+    fn new(world: &mut World, like: &Channel, number: u64) -> Self {
+        let payee = Party::named("the outsiders' payee");
+        let mut channel = like.clone();
+        channel.number = number;
+        (channel.params.b, channel.params.valueA, channel.params.valueB) = (payee.address, OUTSIDERS, 0);
+        let channel = channel.paid_by(world, Party::named("the outsiders' payer")).opened(world);
+        let by = channel.close(&channel.payer, OUTSIDERS_LAST);
+        Self { channel, payee, close: Call::CooperativeClose { balance_a: OUTSIDERS_LAST, by } }
+    }
+
+    /// Closes; both have what they agreed on.
+    fn close(&self, world: &mut World) {
+        let accounts = [self.channel.params.a, self.channel.params.b];
+        let had = accounts.map(|account| self.channel.holds(world, account));
+        self.channel.send(world, &self.payee, self.close).expect("the outsiders' close");
+        let gained = self.channel.gained(world, had);
+        assert_eq!(gained.map(i128::unsigned_abs), [OUTSIDERS_LAST, OUTSIDERS - OUTSIDERS_LAST], "the outsiders were not paid");
+    }
 }
 
 impl Start {
@@ -97,7 +135,8 @@ impl Start {
         in_token.params.valueB = 0;
         in_token.params.valueA = 4;
         let account = world.deploy_hex(ACCOUNT);
-        Self { world, lanes: [native, in_token], account, parties: [Party::a(), Party::b(), Party::c()] }
+        let outsiders = [Outsiders::new(&mut world, &native, 1), Outsiders::new(&mut world, &in_token, 2)];
+        Self { world, lanes: [native, in_token], account, parties: [Party::a(), Party::b(), Party::c()], outsiders }
     }
 }
 
@@ -105,8 +144,10 @@ struct Game<'a> {
     world: World,
     random: Random,
     lanes: Vec<Lane>,
-    honest_is_a: bool,
+    /// Whether the honest party is a; none where nobody is honest.
+    honest_is_a: Option<bool>,
     parties: [Party; 3],
+    outsiders: &'a [Outsiders; 2],
     /// What the honest party had at first, by lane.
     wealth: Vec<u128>,
     /// What the contract credited, by lane.
@@ -120,14 +161,14 @@ struct Game<'a> {
 }
 
 impl<'a> Game<'a> {
-    fn new(start: &Start, seed: u64, signatures: &'a mut Signatures, counts: &'a mut Counts) -> Self {
+    fn new(start: &'a Start, seed: u64, signatures: &'a mut Signatures, counts: &'a mut Counts) -> Self {
         let mut random = Random::new(seed);
         let mut world = start.world.fork();
-        let honest_is_a = random.once_in(2);
+        let honest_is_a = [Some(true), Some(false), None][random.below(3) as usize];
         let parties = start.parties.clone();
         if random.once_in(8) {
-            // The dishonest party does not take the coin.
-            let dishonest = parties[usize::from(honest_is_a)].address;
+            // A dishonest party does not take the coin.
+            let dishonest = parties[usize::from(honest_is_a.unwrap_or_else(|| random.once_in(2)))].address;
             world.delegate(dishonest, start.account);
             world.call(dishonest, dishonest, &Account::becomeCall { habit: 1 }).unwrap();
         }
@@ -138,16 +179,18 @@ impl<'a> Game<'a> {
             lanes: Vec::new(),
             honest_is_a,
             parties,
+            outsiders: &start.outsiders,
             wealth: Vec::new(),
             credited: Vec::new(),
-            opened: 0,
+            opened: start.outsiders.len() as u64,
             signatures,
             counts,
         };
         for channel in start.lanes.clone() {
             let history = vec![(0, channel.params.valueA)];
-            let honest = game.honest().address;
-            game.wealth.push(channel.holds(&mut game.world, honest));
+            if let Some(is_a) = honest_is_a {
+                game.wealth.push(channel.holds(&mut game.world, game.parties[usize::from(!is_a)].address));
+            }
             game.credited.push(0);
             game.lanes.push(Lane { channel, stands: Stands::New, history, ended: false, closing_at: None });
         }
@@ -155,12 +198,10 @@ impl<'a> Game<'a> {
         game
     }
 
-    fn honest(&self) -> Party {
-        self.parties[usize::from(!self.honest_is_a)].clone()
-    }
-
-    fn dishonest(&self) -> Party {
-        self.parties[usize::from(self.honest_is_a)].clone()
+    /// A or b, and not honest.
+    fn dishonest(&mut self) -> Party {
+        let is_a = self.honest_is_a.map_or_else(|| self.random.once_in(2), |honest_is_a| !honest_is_a);
+        self.party(is_a)
     }
 
     fn party(&self, is_a: bool) -> Party {
@@ -228,7 +269,7 @@ impl<'a> Game<'a> {
     fn check(&mut self) {
         for (lane, credited) in self.lanes.iter().zip(&self.credited) {
             let held = lane.channel.holds(&mut self.world, lane.channel.contract);
-            assert_eq!(held, lane.owed() + credited, "in {:?}", lane.channel.params.token);
+            assert_eq!(held, OUTSIDERS + lane.owed() + credited, "in {:?}", lane.channel.params.token);
         }
     }
 
@@ -255,11 +296,14 @@ impl<'a> Game<'a> {
 
     fn act(&mut self) {
         let lane = self.random.below(2) as usize;
+        if self.honest_is_a.is_none() && self.random.once_in(2) {
+            return self.collude(lane);
+        }
         match self.random.below(16) {
             0..=2 => self.begin(lane),
             3..=7 => self.pay(lane),
             8 => self.agree_to_close(lane),
-            9 => self.honest_leaves(lane),
+            9 => self.leave(lane, self.honest_is_a.unwrap_or(true)),
             10 | 11 => self.rogue_uses_what_it_has(lane),
             12 => self.rogue_makes_something_up(lane),
             13 => self.tower(lane),
@@ -286,7 +330,7 @@ impl<'a> Game<'a> {
         let compact = it.channel.kind == Kind::Compact;
         let another = compact && (it.stands != Stands::New || from.address != it.channel.params.a);
         // The honest party does not take back what it waits for.
-        let taken_back = from.address == self.honest().address;
+        let taken_back = self.honest_is_a.is_some_and(|is_a| from.address == self.party(is_a).address);
         match call {
             Call::Open if !another => self.open(&from, lane),
             Call::Cancel if !taken_back => drop(self.send(&from, lane, call)),
@@ -346,16 +390,16 @@ impl<'a> Game<'a> {
         self.check();
     }
 
-    /// The honest party closes alone, with the newest state it was given.
-    fn honest_leaves(&mut self, lane: usize) {
+    /// A party closes alone, with the newest state it was given.
+    fn leave(&mut self, lane: usize, is_a: bool) {
         let it = &mut self.lanes[lane];
         if it.stands != Stands::Open {
             return;
         }
         it.ended = true;
-        let (round, balance_a) = it.held_by(self.honest_is_a);
+        let (round, balance_a) = it.held_by(is_a);
         let by = self.state_signature(lane, round, balance_a);
-        assert!(self.send(&self.honest(), lane, Call::Challenge { balance_a, round, by }), "an honest close was refused");
+        assert!(self.send(&self.party(is_a), lane, Call::Challenge { balance_a, round, by }), "an honest close was refused");
     }
 
     /// The signature of whoever pays in this round.
@@ -392,7 +436,8 @@ impl<'a> Game<'a> {
         } else {
             self.something_honest()
         };
-        let (by_a, by_b) = (by, self.sign(&self.dishonest(), lane, Message::State { balance_a, round }));
+        let own = self.dishonest();
+        let (by_a, by_b) = (by, self.sign(&own, lane, Message::State { balance_a, round }));
         let call = match self.random.below(5) {
             0 => Call::Challenge { balance_a, round, by },
             1 => Call::Dispute { balance_a, round, by },
@@ -405,9 +450,10 @@ impl<'a> Game<'a> {
 
     /// Any signature the honest party ever made, in either channel.
     fn something_honest(&mut self) -> CompactSignature {
+        let Some(is_a) = self.honest_is_a else { return CompactSignature::default() };
         let lane = self.random.below(2) as usize;
         let it = &self.lanes[lane];
-        let own = |round: u64| round != 0 && (round % 2 == 1) == self.honest_is_a;
+        let own = |round: u64| round != 0 && (round % 2 == 1) == is_a;
         let mut messages: Vec<_> = it.history.iter().filter(|(round, _)| own(*round)).collect();
         let close = it.closing_at.map(|balance_a| Message::Close { balance_a });
         let message = match (messages.pop(), close) {
@@ -415,7 +461,34 @@ impl<'a> Game<'a> {
             (Some(&(round, balance_a)), None) => Message::State { balance_a, round },
             (None, None) => return CompactSignature::default(),
         };
-        self.sign(&self.honest(), lane, message)
+        self.sign(&self.party(is_a), lane, message)
+    }
+
+    /// Anybody sends anything, in any phase, with a signature of anybody over just that.
+    fn collude(&mut self, lane: usize) {
+        let balance_a = u128::from(self.random.below(7));
+        let round = self.random.below(8);
+        let from = self.parties[self.random.below(3) as usize].clone();
+        let signer = self.parties[self.random.below(3) as usize].clone();
+        let close = self.sign(&signer, lane, Message::Close { balance_a });
+        let by = self.sign(&signer, lane, Message::State { balance_a, round });
+        let call = match self.random.below(12) {
+            0 => Call::Cancel,
+            1 => Call::Accept,
+            2 | 3 => Call::CooperativeClose { balance_a, by: close },
+            4 | 5 => Call::Challenge { balance_a, round, by },
+            6 | 7 => Call::Dispute { balance_a, round, by },
+            8 => {
+                let [by_a, by_b] = [true, false]
+                    .map(|is_a| self.party(is_a))
+                    .map(|party| self.sign(&party, lane, Message::State { balance_a, round }));
+                Call::DisputeFor { balance_a, round, by_a, by_b }
+            }
+            9 => Call::ForceClose,
+            10 => return self.close_many(lane, balance_a),
+            _ => return self.withdraw_credits(lane),
+        };
+        self.send(&from, lane, call);
     }
 
     /// A watchtower, honest or not, with a state that both signed.
@@ -437,47 +510,66 @@ impl<'a> Game<'a> {
         self.world.advance(seconds);
     }
 
-    /// The honest party disputes a close with less than what it holds.
+    /// The honest party disputes every close by the other with an older round than the newest it holds, also one that suits it better: the
+    /// closer may hold a newer state of both that does not, and bring that when it is too late to answer.
     fn honest_looks(&mut self) {
         self.looked = self.world.now();
+        let Some(is_a) = self.honest_is_a else { return };
         for lane in 0..self.lanes.len() {
             let it = &mut self.lanes[lane];
-            let Stands::Closing { by_a, round, balance_a } = it.stands else { continue };
+            let Stands::Closing { by_a, round, .. } = it.stands else { continue };
             it.ended = true;
-            let (held_round, held) = it.held_by(self.honest_is_a);
-            let better = it.share(self.honest_is_a, held) > it.share(self.honest_is_a, balance_a);
-            if by_a == self.honest_is_a || held_round <= round || !better {
+            let (held_round, held) = it.held_by(is_a);
+            if by_a == is_a || held_round <= round {
                 continue;
             }
             let by = self.state_signature(lane, held_round, held);
             let call = Call::Dispute { balance_a: held, round: held_round, by };
-            assert!(self.send(&self.honest(), lane, call), "an honest dispute was refused");
+            assert!(self.send(&self.party(is_a), lane, call), "an honest dispute was refused");
         }
     }
 
-    /// The honest party gets out of everything, alone.
+    /// The honest party gets out of everything, alone; then every account has what it is owed.
     fn finish(&mut self) {
+        if let Some(is_a) = self.honest_is_a {
+            self.honest_exit(is_a);
+        }
+        for lane in 0..self.lanes.len() {
+            self.withdraw_credits(lane);
+        }
+        if let Some(is_a) = self.honest_is_a {
+            self.nothing_lost(is_a);
+        }
+        for outsiders in self.outsiders {
+            outsiders.close(&mut self.world);
+        }
+    }
+
+    fn honest_exit(&mut self, is_a: bool) {
         self.honest_looks();
         for lane in 0..self.lanes.len() {
             match self.lanes[lane].stands {
-                Stands::Proposed if self.honest_is_a => assert!(self.send(&self.honest(), lane, Call::Cancel)),
-                Stands::Open => self.honest_leaves(lane),
+                Stands::Proposed if is_a => assert!(self.send(&self.party(true), lane, Call::Cancel)),
+                Stands::Open => self.leave(lane, is_a),
                 _ => {}
             }
         }
-        // The others still have the whole period.
-        for lane in 0..self.lanes.len() {
-            self.rogue_uses_what_it_has(lane);
-            self.tower(lane);
-        }
+        // The others still have the whole period, and the last word in it.
+        self.others_try();
         self.honest_looks();
+        self.others_try();
         self.world.advance(u64::from(DAY) + 1);
         for lane in 0..self.lanes.len() {
             if matches!(self.lanes[lane].stands, Stands::Closing { .. }) {
-                assert!(self.send(&self.honest(), lane, Call::ForceClose), "an honest exit was refused");
+                assert!(self.send(&self.party(is_a), lane, Call::ForceClose), "an honest exit was refused");
             }
-            self.withdraw_credits(lane);
-            self.nothing_lost(lane);
+        }
+    }
+
+    fn others_try(&mut self) {
+        for lane in 0..self.lanes.len() {
+            self.rogue_uses_what_it_has(lane);
+            self.tower(lane);
         }
     }
 
@@ -500,16 +592,17 @@ impl<'a> Game<'a> {
     }
 
     /// The honest party has its share of the newest state, or more.
-    fn nothing_lost(&mut self, lane: usize) {
-        let honest = self.honest().address;
-        let it = &self.lanes[lane];
-        let has = it.channel.holds(&mut self.world, honest);
-        let params = &it.channel.params;
-        let deposit = if self.honest_is_a { params.valueA } else { params.valueB };
-        let gained = (has + deposit) as i128 - self.wealth[lane] as i128;
-        // The share of the deposits, where nothing was paid.
-        let due = it.share(self.honest_is_a, it.newest().1);
-        assert!(gained >= due as i128, "the honest party got {gained}, is due {due}: {:?}", it.history);
+    fn nothing_lost(&mut self, is_a: bool) {
+        let honest = self.party(is_a).address;
+        for (it, wealth) in self.lanes.iter().zip(&self.wealth) {
+            let has = it.channel.holds(&mut self.world, honest);
+            let params = &it.channel.params;
+            let deposit = if is_a { params.valueA } else { params.valueB };
+            let gained = (has + deposit) as i128 - *wealth as i128;
+            // The share of the deposits, where nothing was paid.
+            let due = it.share(is_a, it.newest().1);
+            assert!(gained >= due as i128, "the honest party got {gained}, is due {due}: {:?}", it.history);
+        }
     }
 }
 

@@ -119,6 +119,29 @@ fn an_account_without_code_is_no_token() {
     assert_refused!(unknown.send(&mut world, &Party::a(), Call::Open), UnknownToken);
 }
 
+/// A call to an account without code succeeds and says nothing, as a token does that returns nothing. Here a key is a token for a while.
+#[test]
+fn a_payout_to_a_token_that_lost_its_code_is_credited() {
+    for kind in KINDS {
+        let mut world = World::new();
+        let code = world.deploy_hex(ODD_TOKEN);
+        let token = Party::named("token").address;
+        world.delegate(token, code);
+        let channel = Channel::new(&mut world, kind, VALUES).in_token(&mut world, token);
+        let had = before(&mut world, &channel);
+        let channel = channel.opened(&mut world);
+        world.end_delegation(token);
+        channel.cooperative_close(&mut world, &Party::b(), &Party::a(), LAST).unwrap();
+        assert_eq!([Party::a(), Party::b()].map(|party| channel.credit(&mut world, party.address)), [LAST, 1_100_000]);
+        assert_refused!(withdraw(&mut world, &channel, &Party::a(), Party::a().address), NotPaid);
+        world.delegate(token, code);
+        for party in [Party::a(), Party::b()] {
+            withdraw(&mut world, &channel, &party, party.address).unwrap();
+        }
+        assert_eq!(channel.gained(&mut world, had), [-300_000, 300_000]);
+    }
+}
+
 #[test]
 fn a_token_has_one_index() {
     let (mut world, channel, token) = odd(Kind::Compact);
@@ -196,15 +219,24 @@ fn hooks(kind: Kind, habit: u8, attempt: impl Fn(&Channel) -> (Address, Vec<u8>)
     let code = world.deploy_hex(ACCOUNT);
     world.delegate(Party::a().address, code);
     let (target, data) = attempt(&rich);
-    let prepare = Account::prepareCall { target, value: U256::ZERO, data: data.into() };
-    world.call(Party::a().address, Party::a().address, &prepare).unwrap();
+    prepare(&mut world, target, data);
     become_(&mut world, token, habit);
     (world, rich, had)
+}
+
+/// Makes a call back once, when it is paid.
+fn prepare(world: &mut World, target: Address, data: Vec<u8>) {
+    let prepare = Account::prepareCall { target, value: U256::ZERO, data: data.into() };
+    world.call(Party::a().address, Party::a().address, &prepare).unwrap();
 }
 
 fn tries(world: &mut World) -> (u64, u64) {
     let account = Party::a().address;
     (world.view(account, &Account::triesCall {}).to(), world.view(account, &Account::successesCall {}).to())
+}
+
+fn withdraw_data(channel: &Channel) -> Vec<u8> {
+    Sspc::withdrawCall { token: channel.params.token, to: Party::a().address }.abi_encode()
 }
 
 #[test]
@@ -219,14 +251,42 @@ fn a_hook_cannot_be_paid_twice() {
         assert_eq!(tries(&mut world), (1, 0), "the second close was tried and refused");
         assert_eq!(channel.gained(&mut world, had), [700_000, 1_100_000]);
 
-        let take = |channel: &Channel| {
-            let token = channel.params.token;
-            (channel.contract, Sspc::withdrawCall { token, to: Party::a().address }.abi_encode())
-        };
+        let take = |channel: &Channel| (channel.contract, withdraw_data(channel));
         let (mut world, channel, had) = hooks(kind, CALLS_RECIPIENT, take);
         channel.cooperative_close(&mut world, &Party::b(), &Party::a(), LAST).unwrap();
         assert_eq!(tries(&mut world), (1, 0), "nothing was owed while it was paid");
         assert_eq!(channel.gained(&mut world, had), [700_000, 1_100_000]);
+
+        let finish = |channel: &Channel| (channel.contract, channel.encode(Call::ForceClose).1);
+        let (mut world, channel, had) = hooks(kind, CALLS_RECIPIENT, finish);
+        channel.challenge(&mut world, &Party::a(), &Party::b(), LAST, 2).unwrap();
+        world.advance(u64::from(DAY) + 1);
+        channel.send(&mut world, &Party::c(), Call::ForceClose).unwrap();
+        assert_eq!(tries(&mut world), (1, 0), "it was finished before anybody was called");
+        assert_eq!(channel.gained(&mut world, had), [700_000, 1_100_000]);
+
+        let cancel = |channel: &Channel| (channel.contract, channel.next().encode(Call::Cancel).1);
+        let (mut world, channel, had) = hooks(kind, 0, cancel);
+        let proposed = channel.next();
+        proposed.send(&mut world, &Party::a(), Call::Open).unwrap();
+        become_(&mut world, proposed.params.token, CALLS_RECIPIENT);
+        proposed.send(&mut world, &Party::a(), Call::Cancel).unwrap();
+        assert_eq!(tries(&mut world), (1, 0), "it was closed before anybody was called");
+        assert_eq!(proposed.gained(&mut world, had), [0, 0]);
+    }
+}
+
+#[test]
+fn a_hook_cannot_withdraw_twice() {
+    for kind in KINDS {
+        let take = |channel: &Channel| (channel.contract, withdraw_data(channel));
+        let (mut world, channel, had) = hooks(kind, RETURNS_FALSE, take);
+        channel.cooperative_close(&mut world, &Party::b(), &Party::a(), LAST).unwrap();
+        assert_eq!(channel.credit(&mut world, Party::a().address), LAST);
+        become_(&mut world, channel.params.token, CALLS_RECIPIENT);
+        withdraw(&mut world, &channel, &Party::a(), Party::a().address).unwrap();
+        assert_eq!(tries(&mut world), (1, 0), "the credit was gone before anybody was called");
+        assert_eq!(channel.gained(&mut world, had), [700_000, 0], "b has not taken its credit yet");
     }
 }
 

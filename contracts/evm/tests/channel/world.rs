@@ -133,7 +133,15 @@ impl World {
 
     /// Gives an account with a key the code of a contract (EIP-7702).
     pub fn delegate(&mut self, account: Address, contract: Address) {
-        let code = Bytecode::new_eip7702(contract);
+        self.set_code(account, Bytecode::new_eip7702(contract));
+    }
+
+    /// Takes that code away again; what it stored stays.
+    pub fn end_delegation(&mut self, account: Address) {
+        self.set_code(account, Bytecode::default());
+    }
+
+    fn set_code(&mut self, account: Address, code: Bytecode) {
         let balance = U256::from(self.balance(account));
         let info = AccountInfo { balance, nonce: 1, code_hash: code.hash_slow(), code: Some(code), ..AccountInfo::default() };
         self.db().insert_account_info(account, info);
@@ -147,12 +155,17 @@ impl World {
         self.db().storage(account, slot).expect("in memory")
     }
 
+    /// The address of what this code creates, and the gas it took.
     pub fn deploy(&mut self, code: Vec<u8>) -> (Address, u64) {
-        let result = self.transact(DEPLOYER, TxKind::Create, 0, code, GAS_LIMIT);
-        match result {
+        match self.transact(DEPLOYER, TxKind::Create, 0, code, GAS_LIMIT) {
             ExecutionResult::Success { gas, output: Output::Create(_, Some(address)), .. } => (address, gas.tx_gas_used()),
             other => panic!("the contract was not created: {other:?}"),
         }
+    }
+
+    /// A deployment that may be refused.
+    pub fn try_deploy(&mut self, code: Vec<u8>) -> Outcome {
+        Self::outcome(self.transact(DEPLOYER, TxKind::Create, 0, code, GAS_LIMIT))
     }
 
     /// Deploys a contract of the tests.
@@ -165,7 +178,11 @@ impl World {
     }
 
     pub fn send_with_gas(&mut self, from: Address, to: Address, value: u128, data: Vec<u8>, gas_limit: u64) -> Outcome {
-        match self.transact(from, TxKind::Call(to), value, data, gas_limit) {
+        Self::outcome(self.transact(from, TxKind::Call(to), value, data, gas_limit))
+    }
+
+    fn outcome(result: ExecutionResult) -> Outcome {
+        match result {
             ExecutionResult::Success { gas, logs, .. } => Ok(Done { gas: gas.tx_gas_used(), logs }),
             ExecutionResult::Revert { output, .. } => Err(Refused::Reverted(output)),
             ExecutionResult::Halt { reason, .. } => Err(Refused::Halted(format!("{reason:?}"))),
