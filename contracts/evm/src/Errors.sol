@@ -5,7 +5,8 @@ pragma solidity 0.8.37;
 error WrongPhase();
 /// The caller may not make this call.
 error WrongSender();
-/// The parties or the period of a new channel are not acceptable.
+/// The parties or the period of a new channel, or the bounds of a deployment, are not acceptable; bits that mean nothing are set; a batch is
+/// empty or of several tokens.
 error WrongTerms();
 /// An amount is not the one the channel asks for, or more than it holds.
 error WrongAmount();

@@ -3,13 +3,14 @@ pragma solidity 0.8.37;
 
 import {Stale, TooEarly, WrongAmount, WrongPhase, WrongRound, WrongSender, WrongTerms} from "./Errors.sol";
 import {Signed} from "./Signed.sol";
+import {Terms} from "./Terms.sol";
 import {Vault} from "./Vault.sol";
 import {CLOSED, CLOSING_BY_A, CLOSING_BY_B, NONE, OPEN, PROPOSED, Word, pack} from "./Word.sol";
 
 /// @title Two-party payment channels, one storage word each
 /// @notice a opens and deposits, b accepts and deposits; they exchange signed balances; either leaves, with the other or alone.
 /// @dev The parameters travel in calldata and hash to the id. Rules: SPECIFICATION.md.
-contract Sspc is Signed, Vault {
+contract Sspc is Signed, Terms, Vault {
     /// @notice What a channel is made of; its id is the hash of these seven words
     /// @param a the party that opens; signs the odd rounds
     /// @param b the other party; signs the even rounds
@@ -42,31 +43,22 @@ contract Sspc is Signed, Vault {
     event Accepted(bytes32 indexed id);
     /// @notice A unilateral close is on record; it can be finished after the deadline
     event Closing(bytes32 indexed id, uint48 round, uint128 balanceA, uint40 deadline);
-    /// @notice The channel is closed and paid out, balanceA to a and the rest to b
+    /// @notice The channel is closed and paid out, balanceA to a and the rest to b; a cancelled one has no rest
     event Closed(bytes32 indexed id, uint128 balanceA);
 
     bytes32 private constant _STATE = keccak256("State(bytes32 channel,uint128 balanceA,uint128 balanceB,uint48 round)");
     bytes32 private constant _CLOSE = keccak256("Close(bytes32 channel,uint128 balanceA,uint128 balanceB)");
 
-    /// @notice The shortest period a channel may have, in seconds
-    uint32 public immutable minPeriod;
-    /// @notice The longest period a channel may have, in seconds
-    uint32 public immutable maxPeriod;
-
     mapping(bytes32 id => Word) private _channels;
 
-    constructor(uint32 shortest, uint32 longest) {
-        if (shortest == 0 || shortest > longest) revert WrongTerms();
-        minPeriod = shortest;
-        maxPeriod = longest;
-    }
+    constructor(uint32 shortest, uint32 longest) Terms(shortest, longest) {}
 
     /// @notice Makes a channel with a's deposit; a calls it
     function open(Params calldata p) external payable returns (bytes32 id) {
         id = idOf(p);
         if (_channels[id].phase() != NONE) revert WrongPhase();
         if (msg.sender != p.a) revert WrongSender();
-        if (p.b == p.a || p.b == address(0) || p.period < minPeriod || p.period > maxPeriod) revert WrongTerms();
+        _requireTerms(p.a, p.b, p.period);
         if (_total(p) > type(uint128).max) revert WrongAmount();
         _channels[id] = pack(p.valueB == 0 ? OPEN : PROPOSED, 0, 0, p.valueA);
         emit Opened(id, p.a, p.b);
@@ -162,6 +154,7 @@ contract Sspc is Signed, Vault {
 
     /// @notice Closes many channels of one token in which the caller is b, each with a's signature; b is paid once
     function closeMany(Item[] calldata items) external {
+        if (items.length == 0) revert WrongTerms();
         address token = items[0].params.token;
         uint256 owed;
         for (uint256 i; i < items.length; ++i) {

@@ -3,13 +3,14 @@ pragma solidity 0.8.37;
 
 import {Stale, TooEarly, UnknownToken, WrongAmount, WrongPhase, WrongRound, WrongSender, WrongTerms} from "./Errors.sol";
 import {Signed} from "./Signed.sol";
+import {Terms} from "./Terms.sol";
 import {Vault} from "./Vault.sol";
 import {CLOSING_BY_A, CLOSING_BY_B, OPEN, PROPOSED} from "./Word.sol";
 
 /// @title Two-party payment channels for chains where calldata is dear
 /// @notice The rules of `Sspc`; the parameters lie in storage and the id is a counter, so that a call takes at most 100 bytes.
 /// @dev Arguments are packed by hand, the lowest bits last. Only `disputeFor` and `closeMany` are longer. Rules: SPECIFICATION.md.
-contract SspcCompact is Signed, Vault {
+contract SspcCompact is Signed, Terms, Vault {
     /// What is kept of a channel: three words, deleted at the close. Ids are counted and do not come back.
     struct Channel {
         address a;
@@ -36,7 +37,7 @@ contract SspcCompact is Signed, Vault {
     event Accepted(uint64 indexed id);
     /// @notice A unilateral close is on record; it can be finished after the deadline
     event Closing(uint64 indexed id, uint48 round, uint128 balanceA, uint40 deadline);
-    /// @notice The channel is closed and paid out, balanceA to a and the rest to b
+    /// @notice The channel is closed and paid out, balanceA to a and the rest to b; a cancelled one has no rest
     event Closed(uint64 indexed id, uint128 balanceA);
     /// @notice A token can be used by its index from now on
     event TokenRegistered(uint32 indexed index, address indexed token);
@@ -45,11 +46,6 @@ contract SspcCompact is Signed, Vault {
         keccak256("State(uint64 channel,address a,address b,uint128 balanceA,uint128 balanceB,uint48 round)");
     bytes32 private constant _CLOSE =
         keccak256("Close(uint64 channel,address a,address b,uint128 balanceA,uint128 balanceB)");
-
-    /// @notice The shortest period a channel may have, in seconds
-    uint32 public immutable minPeriod;
-    /// @notice The longest period a channel may have, in seconds
-    uint32 public immutable maxPeriod;
 
     /// @notice How many channels were opened; the newest has this id
     uint64 public count;
@@ -62,11 +58,7 @@ contract SspcCompact is Signed, Vault {
     /// @notice The index of a token
     mapping(address token => uint32) public tokenIndex;
 
-    constructor(uint32 shortest, uint32 longest) {
-        if (shortest == 0 || shortest > longest) revert WrongTerms();
-        minPeriod = shortest;
-        maxPeriod = longest;
-    }
+    constructor(uint32 shortest, uint32 longest) Terms(shortest, longest) {}
 
     /// @notice Gives a token an index; anyone, once per token
     function registerToken(address token) external returns (uint32 index) {
@@ -177,6 +169,7 @@ contract SspcCompact is Signed, Vault {
 
     /// @notice Closes many channels of one token in which the caller is b, each with a's signature; b is paid once
     function closeMany(Item[] calldata items) external {
+        if (items.length == 0) revert WrongTerms();
         address[] memory payers = new address[](items.length);
         uint32 index;
         uint256 owed;
@@ -204,7 +197,7 @@ contract SspcCompact is Signed, Vault {
         address b = address(uint160(terms));
         uint32 period = uint32(terms >> 160);
         uint32 token = uint32(terms >> 192);
-        if (b == msg.sender || b == address(0) || period < minPeriod || period > maxPeriod) revert WrongTerms();
+        _requireTerms(msg.sender, b, period);
         unchecked {
             if (valueA > type(uint128).max || valueA + valueB > type(uint128).max) revert WrongAmount();
             id = ++count;

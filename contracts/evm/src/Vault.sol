@@ -4,7 +4,8 @@ pragma solidity 0.8.37;
 import {NotEnoughGas, NotPaid, TokenRefused, WrongAmount} from "./Errors.sol";
 
 /// @title Money in and out: the native coin and ERC-20 tokens
-/// @dev Callers finish their own writes before they call in here, and read no state afterwards: what is called may call back.
+/// @dev What is called may call back. Callers finish their own writes before they call in here. After a call only the balance of a token deposit is
+/// read, and the credit to which a payout that failed is added.
 abstract contract Vault {
     /// @notice A payout failed; the owner may `withdraw` it
     event Credited(address indexed owner, address indexed token, uint256 amount);

@@ -43,7 +43,11 @@ pub fn pack_close(id: u64, balance_a: u128) -> U256 {
     U256::from(id) << 128 | U256::from(balance_a)
 }
 
-/// The first argument of `challenge`, `disputeChallenge` and `disputeFor`. Only the low 48 bits of the round are taken.
+/// The first argument of `challenge`, `disputeChallenge` and `disputeFor`.
+///
+/// # Panics
+/// Where the round is above [`LAST_ROUND`](crate::LAST_ROUND), as a `uint48` of the other contract's calls does.
 pub fn pack_state(id: u64, round: u64, balance_a: u128) -> U256 {
-    U256::from(id) << 176 | U256::from(round & crate::LAST_ROUND) << 128 | U256::from(balance_a)
+    assert!(round <= crate::LAST_ROUND, "no state has the round {round}");
+    U256::from(id) << 176 | U256::from(round) << 128 | U256::from(balance_a)
 }

@@ -519,6 +519,11 @@ fn a_batch_is_of_one_payee_and_one_token_and_of_different_channels() {
         let [a, b, stranger] = parties();
         let other = channel.next().opened(world);
         let had = wealth(world);
+        let nothing = match channel.kind {
+            Kind::OneWord => Sspc::closeManyCall { items: Vec::new() }.abi_encode(),
+            Kind::Compact => SspcCompact::closeManyCall { items: Vec::new() }.abi_encode(),
+        };
+        assert_refused!(world.send(b.address, channel.contract, 0, nothing), WrongTerms);
         assert_refused!(Channel::close_many(world, &a, &[channel.item(100)]), WrongSender);
         assert_refused!(Channel::close_many(world, &stranger, &[channel.item(100)]), WrongSender);
         assert_refused!(Channel::close_many(world, &b, &[channel.item(100), channel.item(100)]), WrongPhase);
@@ -565,6 +570,12 @@ fn with_bit(data: &[u8], word: usize, bit: usize) -> Vec<u8> {
     let mut data = data.to_vec();
     data[4 + 32 * word + (255 - bit) / 8] |= 1 << (bit % 8);
     data
+}
+
+#[test]
+#[should_panic(expected = "no state has the round")]
+fn a_round_of_more_than_48_bits_is_not_packed() {
+    compact::pack_state(1, channel_contract_evm::LAST_ROUND + 1, 0);
 }
 
 /// `openToken` with index 0 is `open` with the value sent.
