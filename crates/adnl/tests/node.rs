@@ -1,8 +1,11 @@
 //! Two nodes joined by a link that loses, doubles, delays and reorders; restarts; hostile datagrams.
 
+mod common;
+
 use adnl::keys::{AdnlId, PrivateKey};
 use adnl::{AddressList, Event, MAX_DATAGRAM, Message, Node, Now, Packet, PeerRecord, next_epoch};
 use bytes::Bytes;
+use common::Dice;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,18 +14,6 @@ use tl::Object;
 
 const UNIX: u32 = 1_700_000_000;
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A small deterministic random source for the link.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-}
 
 struct Side {
     key: PrivateKey,

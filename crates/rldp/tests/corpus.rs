@@ -1,7 +1,10 @@
 //! Messages of a peer that means ill: each of the corpus as it is, then spoiled, doubled, cut and out of order.
 
+mod common;
+
 use adnl::Now;
 use adnl::keys::AdnlId;
+use common::Dice;
 use rldp::{Event, Message, Packet, Transfers};
 use std::time::Duration;
 
@@ -16,30 +19,22 @@ fn corpus() -> Vec<Vec<u8>> {
     CORPUS.lines().map(bytes).collect()
 }
 
-/// A small deterministic random source.
-struct Dice(u64);
+fn index(dice: &mut Dice, below: usize) -> usize {
+    dice.roll(below as u64) as usize
+}
 
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % below.max(1) as u64) as usize
+/// Mostly the numbers in front: the transfer's last byte, the code's, the part's, the symbol's.
+fn spoil(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = corpus[index(dice, corpus.len())].clone();
+    for _ in 0..index(dice, 4) {
+        let at = if index(dice, 8) == 0 { index(dice, bytes.len()) } else { 35 + index(dice, 40) };
+        let value = [0, 1, 2, 3, 4, 0xff, index(dice, 256) as u8][index(dice, 7)];
+        bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = value);
     }
-
-    /// Mostly the numbers in front: the transfer's last byte, the code's, the part's, the symbol's.
-    fn spoil(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
-        let mut bytes = corpus[self.roll(corpus.len())].clone();
-        for _ in 0..self.roll(4) {
-            let at = if self.roll(8) == 0 { self.roll(bytes.len()) } else { 35 + self.roll(40) };
-            let value = [0, 1, 2, 3, 4, 0xff, self.roll(256) as u8][self.roll(7)];
-            bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = value);
-        }
-        if self.roll(16) == 0 {
-            bytes.truncate(self.roll(bytes.len()));
-        }
-        bytes
+    if index(dice, 16) == 0 {
+        bytes.truncate(index(dice, bytes.len()));
     }
+    bytes
 }
 
 fn parse(bytes: &[u8]) {
@@ -58,7 +53,7 @@ fn the_corpus_and_what_is_made_of_it_is_parsed_or_refused() {
     let (corpus, mut dice) = (corpus(), Dice(1));
     assert!(corpus.len() > 40 && corpus.iter().filter(|bytes| Packet::parse(bytes).is_ok()).count() > 20);
     corpus.iter().for_each(|bytes| parse(bytes));
-    (0..ROUNDS).for_each(|_| parse(&dice.spoil(&corpus)));
+    (0..ROUNDS).for_each(|_| parse(&spoil(&mut dice, &corpus)));
 }
 
 /// With queries of our own under way whose transfers the corpus names; every query is answered.
@@ -72,7 +67,7 @@ fn hostile_messages_hold_what_was_received_and_are_forgotten() {
     }
     for round in 0..ROUNDS + corpus.len() {
         let now = Now { elapsed, unix: UNIX + elapsed.as_secs() as u32 };
-        let message = bytes::Bytes::from(corpus.get(round).cloned().unwrap_or_else(|| dice.spoil(&corpus)));
+        let message = bytes::Bytes::from(corpus.get(round).cloned().unwrap_or_else(|| spoil(&mut dice, &corpus)));
         for _ in 0..1 + dice.roll(20) / 19 {
             heard += message.len();
             side.handle(now, PEER, &message);
@@ -87,7 +82,7 @@ fn hostile_messages_hold_what_was_received_and_are_forgotten() {
         }
         said += side.take_messages().iter().map(|message| message.data.len()).sum::<usize>();
         assert!(side.receiving() <= heard);
-        elapsed += Duration::from_micros(dice.roll(4000) as u64);
+        elapsed += Duration::from_micros(dice.roll(4000));
     }
     assert!(said < 20 * heard && expired <= 4, "{said} bytes for {heard}");
     for _ in 0..200 {

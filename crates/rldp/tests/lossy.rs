@@ -1,7 +1,10 @@
 //! The whole stack, ADNL and RLDP, over a link that loses 5 % of the datagrams, reorders 2 % and doubles 1 %.
 
+mod common;
+
 use adnl::keys::PrivateKey;
 use adnl::{Node, Now, PeerRecord};
+use common::Dice;
 use rldp::Transfers;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,18 +17,6 @@ const QUERIES: u64 = 10_000;
 const IN_FLIGHT: usize = 64;
 /// Queries up to this size take a plain ADNL query: one datagram.
 const PLAIN: usize = 1200;
-
-/// A small deterministic random source.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-}
 
 /// The number of a query, padded: 600 to 3,500 bytes that depend on nothing else. Answers are made in the same way, from another number.
 fn payload(number: u64) -> Vec<u8> {

@@ -1,8 +1,11 @@
 //! Two sides joined by a link that loses, doubles and delays.
 
+mod common;
+
 use adnl::Now;
 use adnl::keys::AdnlId;
 use bytes::Bytes;
+use common::Dice;
 use proptest::prelude::*;
 use rldp::{
     Body, Event, MAX_UNEXPECTED, Message, PART, Packet, SYMBOL, SendError, Symbol, TransferId, Transfers, Version, symbols,
@@ -13,18 +16,6 @@ use std::time::Duration;
 const A: AdnlId = AdnlId([1; 32]);
 const B: AdnlId = AdnlId([2; 32]);
 const UNIX: u32 = 1_700_000_000;
-
-/// A small deterministic random source: tests must be repeatable.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-}
 
 struct Link {
     sides: HashMap<AdnlId, Transfers>,

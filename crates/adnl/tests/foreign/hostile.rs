@@ -1,5 +1,6 @@
 //! Packets of a peer that has a channel with us and means ill: each of the corpus as it is, then spoiled, doubled, cut and out of order.
 
+use crate::common::Dice;
 use crate::peer::{Foreign, query};
 use adnl::{AddressList, Message, Packet};
 use std::time::Duration;
@@ -14,36 +15,28 @@ fn corpus() -> Vec<Vec<u8>> {
     CORPUS.lines().map(bytes).collect()
 }
 
-/// A small deterministic random source.
-struct Dice(u64);
+fn index(dice: &mut Dice, below: usize) -> usize {
+    dice.roll(below as u64) as usize
+}
 
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % below.max(1) as u64) as usize
+/// Spoils a few bytes, cuts, or joins the front of one with the back of another.
+fn spoil(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = corpus[index(dice, corpus.len())].clone();
+    for _ in 0..index(dice, 4) {
+        let at = index(dice, bytes.len());
+        let value = [0, 0xff, 0xfe, index(dice, 256) as u8][index(dice, 4)];
+        bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = value);
     }
-
-    /// Spoils a few bytes, cuts, or joins the front of one with the back of another.
-    fn spoil(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
-        let mut bytes = corpus[self.roll(corpus.len())].clone();
-        for _ in 0..self.roll(4) {
-            let at = self.roll(bytes.len());
-            let value = [0, 0xff, 0xfe, self.roll(256) as u8][self.roll(4)];
-            bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = value);
+    match index(dice, 8) {
+        0 => bytes.truncate(index(dice, bytes.len())),
+        1 => {
+            let other = &corpus[index(dice, corpus.len())];
+            bytes.truncate(index(dice, bytes.len()));
+            bytes.extend_from_slice(&other[index(dice, other.len())..]);
         }
-        match self.roll(8) {
-            0 => bytes.truncate(self.roll(bytes.len())),
-            1 => {
-                let other = &corpus[self.roll(corpus.len())];
-                bytes.truncate(self.roll(bytes.len()));
-                bytes.extend_from_slice(&other[self.roll(other.len())..]);
-            }
-            _ => {}
-        }
-        bytes
+        _ => {}
     }
+    bytes
 }
 
 fn parse(bytes: &[u8]) {
@@ -66,7 +59,7 @@ fn the_corpus_and_what_is_made_of_it_is_parsed_or_refused() {
     let (corpus, mut dice) = (corpus(), Dice(1));
     assert!(corpus.len() > 40 && corpus.iter().filter(|bytes| Packet::parse(bytes).is_ok()).count() > 20);
     corpus.iter().for_each(|bytes| parse(bytes));
-    (0..ROUNDS).for_each(|_| parse(&dice.spoil(&corpus)));
+    (0..ROUNDS).for_each(|_| parse(&spoil(&mut dice, &corpus)));
 }
 
 /// Correctly encrypted, in the channel. The node never says much more than it heard, and a new channel works as ever.
@@ -77,17 +70,17 @@ fn a_session_with_a_hostile_peer_stays_bounded_and_recovers() {
     foreign.open_channel();
     let (mut heard, mut said) = (0, 0);
     for round in 0..ROUNDS + corpus.len() {
-        let plaintext = corpus.get(round).cloned().unwrap_or_else(|| dice.spoil(&corpus));
+        let plaintext = corpus.get(round).cloned().unwrap_or_else(|| spoil(&mut dice, &corpus));
         heard += plaintext.len() + 64;
         let mut datagram = foreign.seal(plaintext);
         if dice.roll(10) == 0 {
             foreign.take(&mut datagram.clone());
         }
         if dice.roll(20) == 0 {
-            datagram.truncate(dice.roll(datagram.len()));
+            datagram.truncate(index(&mut dice, datagram.len()));
         }
         foreign.take(&mut datagram);
-        foreign.elapsed += Duration::from_micros(dice.roll(5000) as u64);
+        foreign.elapsed += Duration::from_micros(dice.roll(5000));
         foreign.node.handle_timers(foreign.now());
         said += foreign.raw_output();
         assert!(foreign.node.take_events().count() < 64);

@@ -1,5 +1,7 @@
 //! Our node against a peer that behaves as those of other implementations do (network 9).
 
+#[path = "../common/mod.rs"]
+mod common;
 mod hostile;
 mod peer;
 

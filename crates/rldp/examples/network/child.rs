@@ -22,7 +22,7 @@ impl Child {
         let output = process.stdout.take().expect("its output is a pipe");
         BufReader::new(output).read_line(&mut line).expect("it says something");
         let words = || line.split_whitespace();
-        let key = words().find_map(|word| PublicKey::from_bytes(&roles_hex(word)?).ok());
+        let key = words().find_map(|word| PublicKey::from_bytes(&bytes32(word)?).ok());
         Self { process, key, address: words().find_map(|word| word.parse().ok()) }
     }
 
@@ -54,7 +54,7 @@ impl Drop for Child {
 }
 
 /// 32 bytes in hex.
-pub fn roles_hex(word: &str) -> Option<[u8; 32]> {
+pub fn bytes32(word: &str) -> Option<[u8; 32]> {
     let digit = |i: usize| u8::from_str_radix(word.get(2 * i..2 * i + 2)?, 16).ok();
     let bytes: Option<Vec<u8>> = (word.len() == 64).then(|| (0..32).map(digit).collect()).flatten();
     bytes?.try_into().ok()

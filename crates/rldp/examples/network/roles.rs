@@ -1,6 +1,6 @@
 //! What the processes of the bench do.
 
-use crate::child::{Child, roles_hex};
+use crate::child::{Child, bytes32};
 use crate::load::{Times, cpu_time};
 use adnl::keys::PrivateKey;
 use adnl::{Config, Endpoint, Event, Incoming, Node, Now, PeerRecord};
@@ -89,7 +89,7 @@ pub fn ping_pong(echo: &Child, warm_up: Duration, row: Duration) -> Times {
 /// Sends root packets that nobody signed, evenly over [`FLOOD_TIME`].
 pub fn flood(id: &str, address: &str) {
     end_with_input();
-    let id = roles_hex(id).expect("32 bytes in hex");
+    let id = bytes32(id).expect("32 bytes in hex");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback works");
     println!("flooding");
     let mut datagram = [&id[..], PrivateKey::generate().public().as_bytes(), &[7; 300]].concat();
