@@ -1,8 +1,7 @@
 //! Our payment channel contract for TON: Tolk sources next to this file, and the compiled code that is committed in `build/`.
 //!
 //! What it is not: the layouts and messages in Rust (crate `contract`), and not the contract of the live network, which has other code
-//! and the same rules (payments 7). Node is needed only by those who change the contract
-//! (`contracts/rebuild`).
+//! and the same rules (payments 7). Node is needed only by those who change the contract (`contracts/rebuild`).
 //!
 //! Invariants
 //! - The committed code is what the sources compile to with the pinned compiler.
