@@ -3,13 +3,13 @@
 use adnl::cipher::sha256;
 use tycho_types::boc::de::{BocHeader, Options};
 use tycho_types::models::{
-    Account as AccountModel, Block as BlockModel, BlockId, BlockIdShort, BlockInfo, BlockRef, OptionalAccount, PrevBlockRef,
-    ShardHashes, ShardIdent, StdAddr, Transaction,
+    Account as AccountModel, Block as BlockModel, BlockId, BlockIdShort, BlockInfo, BlockRef, BlockchainConfig, OptionalAccount,
+    PrevBlockRef, ShardHashes, ShardIdent, StdAddr, Transaction,
 };
 use tycho_types::prelude::*;
 
 use crate::partial::{PartialBlock, PartialState};
-use crate::{AccountState, AllShardsInfo, BlockData, BlockHeader, Error, TransactionList};
+use crate::{AccountState, AllShardsInfo, BlockData, BlockHeader, ConfigInfo, Error, TransactionInfo, TransactionList};
 
 /// Shards of a masterchain block at most. A tree of shared cells could name exponentially many.
 const MAX_SHARDS: usize = 1024;
@@ -135,7 +135,7 @@ pub fn check_account(id: &BlockId, address: &StdAddr, answer: &AccountState) -> 
         return Err(Error::Unproven("another block"));
     }
     let shard_block = answer.shardblk;
-    if i32::from(address.workchain) != shard_block.shard.workchain() || !shard_block.shard.contains_account(&address.address) {
+    if !holds(&shard_block, address) {
         return Err(Error::Unproven("the shard does not hold the account"));
     }
     if shard_block.shard.is_masterchain() {
@@ -180,6 +180,39 @@ pub fn check_transactions(
         transactions.push(AccountTransaction { address: address.clone(), hash: own_hash, transaction, cell });
     }
     Ok(transactions)
+}
+
+/// Checks one transaction against its block.
+pub fn check_transaction(
+    id: &BlockId,
+    address: &StdAddr,
+    lt: u64,
+    answer: &TransactionInfo,
+) -> Result<AccountTransaction, Error> {
+    if answer.id != *id || !holds(id, address) {
+        return Err(Error::Unproven("another block"));
+    }
+    let block = PartialBlock::new(Boc::decode(&answer.proof)?, &id.root_hash)?;
+    let proven = block.transaction(&address.address, lt)?.ok_or(Error::Unproven("the block has no such transaction"))?;
+    let cell = Boc::decode(&answer.transaction)?;
+    let transaction = cell.parse::<Transaction>()?;
+    match *cell.repr_hash() == proven && transaction.lt == lt && transaction.account == address.address {
+        true => Ok(AccountTransaction { address: address.clone(), hash: proven, transaction, cell }),
+        false => Err(Error::Unproven("hash of the transaction")),
+    }
+}
+
+/// Checks the configuration in a masterchain block's state. Parameters that were not asked for are pruned: looking them up is an error.
+pub fn check_config(id: &BlockId, answer: &ConfigInfo) -> Result<BlockchainConfig, Error> {
+    if answer.id != *id {
+        return Err(Error::Unproven("another block"));
+    }
+    let block = PartialBlock::new(Boc::decode(&answer.state_proof)?, &id.root_hash)?;
+    PartialState::new(Boc::decode(&answer.config_proof)?, &block)?.config()
+}
+
+fn holds(block: &BlockId, address: &StdAddr) -> bool {
+    i32::from(address.workchain) == block.shard.workchain() && block.shard.contains_account(&address.address)
 }
 
 /// The proofs of a masterchain block and its state: the state must name the shard block.

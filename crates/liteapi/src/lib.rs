@@ -32,7 +32,10 @@ mod transport;
 mod types;
 
 pub use block_proof::{Proven, check_block_proof};
-pub use check::{Account, AccountTransaction, Block, check_account, check_block, check_header, check_shards, check_transactions};
+pub use check::{
+    Account, AccountTransaction, Block, check_account, check_block, check_config, check_header, check_shards, check_transaction,
+    check_transactions,
+};
 pub use client::{Client, ClientOptions, Policy};
 pub use connection::{Connection, ConnectionOptions};
 pub use global_config::init_block_of_global_config;

@@ -5,7 +5,8 @@ use tycho_types::cell::{CellType, Load};
 use tycho_types::dict::AugDict;
 use tycho_types::merkle::MerkleProof;
 use tycho_types::models::{
-    BlockInfo, BlockchainConfig, DepthBalanceInfo, KeyBlockRef, KeyMaxLt, ShardAccounts, ShardFees, ShardHashes, ValidatorInfo,
+    AccountBlocks, BlockInfo, BlockchainConfig, DepthBalanceInfo, KeyBlockRef, KeyMaxLt, ShardAccounts, ShardFees, ShardHashes,
+    ValidatorInfo,
 };
 use tycho_types::prelude::*;
 
@@ -65,6 +66,12 @@ impl PartialBlock {
         slice.skip_first(16 + 1, 0)?;
         Ok(ShardHashes::load_from(&mut slice)?)
     }
+    /// Hash of an account's transaction with this logical time; none when the block has none.
+    pub fn transaction(&self, account: &HashBytes, lt: u64) -> Result<Option<HashBytes>, Error> {
+        let accounts = reference(&self.extra()?, 2)?;
+        let Some((_, block)) = accounts.parse::<AccountBlocks>()?.get(account)? else { return Ok(None) };
+        Ok(block.transactions.get(lt)?.map(|(_, transaction)| *transaction.inner().repr_hash()))
+    }
     /// The configuration that a key block carries.
     pub fn config(&self) -> Result<BlockchainConfig, Error> {
         let custom = self.custom()?;
@@ -78,14 +85,19 @@ impl PartialBlock {
         slice.load_reference()?; // signatures and special messages
         Ok(BlockchainConfig::load_from(&mut slice)?)
     }
+    /// What the block did.
+    fn extra(&self) -> Result<Cell, Error> {
+        let extra = reference(&self.0, 3)?;
+        match extra.as_slice()?.load_u32()? {
+            BLOCK_EXTRA => Ok(extra),
+            _ => Err(Error::Unproven("not a block's extra")),
+        }
+    }
     /// What only a masterchain block has.
     fn custom(&self) -> Result<Cell, Error> {
-        let extra = reference(&self.0, 3)?;
+        let extra = self.extra()?;
         let mut slice = extra.as_slice()?;
-        if slice.load_u32()? != BLOCK_EXTRA {
-            return Err(Error::Unproven("not a block's extra"));
-        }
-        slice.skip_first(256 + 256, 0)?;
+        slice.skip_first(32 + 256 + 256, 0)?;
         if !slice.load_bit()? {
             return Err(Error::Unproven("not a masterchain block"));
         }

@@ -11,10 +11,11 @@ use rpc::gateway::v1::{
     CallResult, GatewayFrame, IncomingQuery, OutgoingAnswer, PeerSession, ShardEpoch, SignAuthenticate, SignNodeRecord,
     SignedAuthenticate, SignedNodeRecord,
 };
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::calls::Calls;
 use crate::fair::FairQueue;
 use crate::incoming::Asker;
 use crate::metrics::Metrics;
@@ -28,8 +29,6 @@ const MAX_WAITING: usize = 8_192;
 /// Parts and bytes of one frame.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
-/// Queries of an engine under way; more are refused.
-const MAX_CALLS: usize = 4_096;
 /// How long an engine may take for an answer; the reference's handlers have as long (payments 1.4).
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an engine may take for a signature.
@@ -56,7 +55,7 @@ pub(crate) struct EngineLink {
     pub id: LinkId,
     pub engine_id: String,
     /// Room for the engine's calls.
-    pub calls: Arc<Semaphore>,
+    pub calls: Calls,
     parts: mpsc::Sender<Part>,
     /// Queries of peers, each peer in its turn.
     waiting: Mutex<FairQueue<AdnlId, IncomingQuery>>,
@@ -76,7 +75,7 @@ impl EngineLink {
         let link = Self {
             id,
             engine_id,
-            calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            calls: Calls::default(),
             parts,
             waiting: Mutex::new(FairQueue::new(MAX_WAITING)),
             asked: Notify::new(),

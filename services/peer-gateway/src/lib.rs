@@ -15,6 +15,7 @@
 //!   much waits for himself.
 
 mod authenticate;
+mod calls;
 mod config;
 mod connect;
 mod directory;

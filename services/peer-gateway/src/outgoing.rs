@@ -17,11 +17,12 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Begins a query. Its result goes into the stream, whatever it is.
 pub(crate) fn start(gateway: &Arc<Gateway>, link: &Arc<EngineLink>, query: OutgoingQuery) {
-    let Ok(room) = link.calls.clone().try_acquire_owned() else {
-        return finish(gateway, link, query.call_id, Err(CallFailure::Dropped));
-    };
     let peer = Key::try_from(&query.peer_key[..]).ok().filter(|peer| gateway.hub.passes(peer, query.owner.as_ref()));
     let Some(peer) = peer else { return finish(gateway, link, query.call_id, Err(CallFailure::Dropped)) };
+    let Some(room) = link.calls.admit(peer) else {
+        gateway.metrics.outgoing("limited");
+        return finish(gateway, link, query.call_id, Err(CallFailure::Dropped));
+    };
     let (gateway, link) = (gateway.clone(), link.clone());
     tokio::spawn(async move {
         let id = query.call_id;
