@@ -170,51 +170,33 @@ async fn an_unproven_account_is_refused_and_the_next_server_asked() {
     assert!(both.servers()[0].lies <= 1 && both.servers()[1].lies == 0);
 }
 
-/// What else is proven: single transactions and the configuration; with any part of the answer changed it is refused, or is the same.
+/// The configuration is proven; with any part of the answer changed it is refused, or is the same.
 #[tokio::test]
-async fn a_transaction_and_the_configuration_are_proven() {
-    use liteapi::{Connection, ConnectionOptions, GetConfigParams, GetOneTransaction, check_config, check_transaction};
+async fn the_configuration_is_proven() {
+    use liteapi::{Connection, ConnectionOptions, GetConfigParams, check_config};
     let devnet = chain(3);
-    let block = devnet.read(|ledger| ledger.block_by_seqno(ShardIdent::BASECHAIN, 2).unwrap().id);
-    let listed = devnet.read(|ledger| ledger.block_transactions(&block).unwrap());
-    let listed = listed.iter().find(|transaction| transaction.account == BOB.address).unwrap();
     let server = honest(&devnet).await;
     let client = client(std::slice::from_ref(&server), Policy::Fast);
-    let found = client.transaction(&block, &BOB, listed.lt).await.unwrap();
-    assert_eq!((found.hash, found.transaction.lt, found.address), (listed.hash, listed.lt, BOB));
-    assert!(client.transaction(&block, &BOB, listed.lt + 1).await.is_err());
     let config = client.config(&last(&devnet), &[34, 35]).await.unwrap();
-    assert_eq!(config.get_current_validator_set().unwrap().list.len(), 1);
+    let validators = config.get_current_validator_set().unwrap();
+    assert_eq!(validators.list.len(), 1);
     assert!(config.get_workchains().is_err(), "it was not asked for");
     assert_eq!(client.unproven(&liteapi::GetVersion {}).await.unwrap().version, 0x0101);
 
     let connection = Connection::connect(server.address, server.key, &ConnectionOptions::default()).await.unwrap();
-    let account = liteapi::AccountId { workchain: 0, id: BOB.address };
-    let one = connection.query(&GetOneTransaction { id: block, account, lt: listed.lt }, LIMIT).await.unwrap();
-    let params = connection.query(&GetConfigParams { mode: 0, id: last(&devnet), param_list: vec![34] }, LIMIT).await.unwrap();
-    let elsewhere = StdAddr::new(0, HashBytes([3; 32]));
-    assert!(check_transaction(&block, &elsewhere, listed.lt, &one).is_err());
+    let query = GetConfigParams { mode: 0, id: last(&devnet), param_list: vec![34, 35] };
+    let params = connection.query(&query, LIMIT).await.unwrap();
     assert!(check_config(&at(&devnet, 2), &params).is_err());
-    let spoil = |bytes: &[u8], at: usize| {
-        let mut bytes = bytes.to_vec();
-        let at = at % bytes.len();
-        bytes[at] ^= 4;
-        bytes
-    };
-    for at in 0..400 {
-        let changed = liteapi::TransactionInfo { proof: spoil(&one.proof, at), ..one.clone() };
-        if let Ok(found) = check_transaction(&block, &BOB, listed.lt, &changed) {
-            assert_eq!(found.hash, listed.hash);
-        }
-        let changed = liteapi::TransactionInfo { transaction: spoil(&one.transaction, at), ..one.clone() };
-        if let Ok(found) = check_transaction(&block, &BOB, listed.lt, &changed) {
-            assert_eq!(found.hash, listed.hash);
-        }
-        let changed = liteapi::ConfigInfo { config_proof: spoil(&params.config_proof, at), ..params.clone() };
-        if let Ok(found) = check_config(&last(&devnet), &changed) {
-            assert_eq!(found.get_current_validator_set().unwrap(), config.get_current_validator_set().unwrap());
+    let mut refused = 0;
+    for at in 0..params.config_proof.len() {
+        let mut changed = params.clone();
+        changed.config_proof[at] ^= 4;
+        match check_config(&last(&devnet), &changed).map(|config| config.get_current_validator_set()) {
+            Ok(Ok(found)) => assert_eq!(found, validators),
+            _ => refused += 1,
         }
     }
+    assert!(refused * 10 > params.config_proof.len() * 9, "{refused} of {} changes refused", params.config_proof.len());
 }
 
 #[tokio::test]

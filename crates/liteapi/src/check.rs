@@ -9,7 +9,7 @@ use tycho_types::models::{
 use tycho_types::prelude::*;
 
 use crate::partial::{PartialBlock, PartialState};
-use crate::{AccountState, AllShardsInfo, BlockData, BlockHeader, ConfigInfo, Error, TransactionInfo, TransactionList};
+use crate::{AccountState, AllShardsInfo, BlockData, BlockHeader, ConfigInfo, Error, TransactionList};
 
 /// Shards of a masterchain block at most. A tree of shared cells could name exponentially many.
 const MAX_SHARDS: usize = 1024;
@@ -180,26 +180,6 @@ pub fn check_transactions(
         transactions.push(AccountTransaction { address: address.clone(), hash: own_hash, transaction, cell });
     }
     Ok(transactions)
-}
-
-/// Checks one transaction against its block.
-pub fn check_transaction(
-    id: &BlockId,
-    address: &StdAddr,
-    lt: u64,
-    answer: &TransactionInfo,
-) -> Result<AccountTransaction, Error> {
-    if answer.id != *id || !holds(id, address) {
-        return Err(Error::Unproven("another block"));
-    }
-    let block = PartialBlock::new(Boc::decode(&answer.proof)?, &id.root_hash)?;
-    let proven = block.transaction(&address.address, lt)?.ok_or(Error::Unproven("the block has no such transaction"))?;
-    let cell = Boc::decode(&answer.transaction)?;
-    let transaction = cell.parse::<Transaction>()?;
-    match *cell.repr_hash() == proven && transaction.lt == lt && transaction.account == address.address {
-        true => Ok(AccountTransaction { address: address.clone(), hash: proven, transaction, cell }),
-        false => Err(Error::Unproven("hash of the transaction")),
-    }
 }
 
 /// Checks the configuration in a masterchain block's state. Parameters that were not asked for are pruned: looking them up is an error.

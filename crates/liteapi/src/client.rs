@@ -3,7 +3,7 @@ use std::time::Duration;
 use tycho_types::models::{BlockId, BlockIdShort, BlockchainConfig, ShardIdent, StdAddr};
 use tycho_types::prelude::*;
 
-use crate::check::{check_account, check_block, check_config, check_header, check_shards, check_transaction, check_transactions};
+use crate::check::{check_account, check_block, check_config, check_header, check_shards, check_transactions};
 use crate::head::Heads;
 use crate::pool::{Pool, Wait};
 use crate::*;
@@ -130,12 +130,6 @@ impl Client {
     ) -> Result<Vec<AccountTransaction>, Error> {
         let query = GetTransactions { count, account: account_id(address), lt, hash };
         self.pool.ask(None, &query, |answer| check_transactions(address, (lt, hash), count, &answer)).await
-    }
-
-    /// The transaction of an account with this logical time, in a block that holds it.
-    pub async fn transaction(&self, block: &BlockId, address: &StdAddr, lt: u64) -> Result<AccountTransaction, Error> {
-        let query = GetOneTransaction { id: *block, account: account_id(address), lt };
-        self.pool.ask(None, &query, |answer| check_transaction(block, address, lt, &answer)).await
     }
 
     /// Parameters of the blockchain configuration at a masterchain block. Looking up others in it is an error.

@@ -33,8 +33,7 @@ mod types;
 
 pub use block_proof::{Proven, check_block_proof};
 pub use check::{
-    Account, AccountTransaction, Block, check_account, check_block, check_config, check_header, check_shards, check_transaction,
-    check_transactions,
+    Account, AccountTransaction, Block, check_account, check_block, check_config, check_header, check_shards, check_transactions,
 };
 pub use client::{Client, ClientOptions, Policy};
 pub use connection::{Connection, ConnectionOptions};

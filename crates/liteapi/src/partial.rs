@@ -5,8 +5,7 @@ use tycho_types::cell::{CellType, Load};
 use tycho_types::dict::AugDict;
 use tycho_types::merkle::MerkleProof;
 use tycho_types::models::{
-    AccountBlocks, BlockInfo, BlockchainConfig, DepthBalanceInfo, KeyBlockRef, KeyMaxLt, ShardAccounts, ShardFees, ShardHashes,
-    ValidatorInfo,
+    BlockInfo, BlockchainConfig, DepthBalanceInfo, KeyBlockRef, KeyMaxLt, ShardAccounts, ShardFees, ShardHashes, ValidatorInfo,
 };
 use tycho_types::prelude::*;
 
@@ -65,12 +64,6 @@ impl PartialBlock {
         let mut slice = custom.as_slice()?;
         slice.skip_first(16 + 1, 0)?;
         Ok(ShardHashes::load_from(&mut slice)?)
-    }
-    /// Hash of an account's transaction with this logical time; none when the block has none.
-    pub fn transaction(&self, account: &HashBytes, lt: u64) -> Result<Option<HashBytes>, Error> {
-        let accounts = reference(&self.extra()?, 2)?;
-        let Some((_, block)) = accounts.parse::<AccountBlocks>()?.get(account)? else { return Ok(None) };
-        Ok(block.transactions.get(lt)?.map(|(_, transaction)| *transaction.inner().repr_hash()))
     }
     /// The configuration that a key block carries.
     pub fn config(&self) -> Result<BlockchainConfig, Error> {

@@ -111,8 +111,6 @@ proptest! {
         prop_assert!(check_shards(&id, &shards).is_err());
         let state = AccountState { id, shardblk: shard, shard_proof: first.clone(), proof: second.clone(), state: vec![] };
         prop_assert!(check_account(&id, &address, &state).is_err());
-        let one = TransactionInfo { id, proof: first.clone(), transaction: second.clone() };
-        prop_assert!(check_transaction(&id, &address, 1, &one).is_err());
         let config = ConfigInfo { mode: 0, id, state_proof: first.clone(), config_proof: second.clone() };
         prop_assert!(check_config(&id, &config).is_err());
         let list = TransactionList { ids: vec![], transactions: first };
