@@ -6,8 +6,8 @@
 //!
 //! In the third nobody is honest: all three work together, sign anything and send anything in any phase.
 //!
-//! After each call the contract holds exactly what it owes, in the coin and in the token; the channels of two outsiders lie in it from the
-//! beginning and pay out in full in the end.
+//! After each call the contract holds exactly what it owes, in the coin and in the token; two channels of outsiders lie in it from the
+//! beginning, and where nobody is honest they pay out in full in the end.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -537,11 +537,9 @@ impl<'a> Game<'a> {
         for lane in 0..self.lanes.len() {
             self.withdraw_credits(lane);
         }
-        if let Some(is_a) = self.honest_is_a {
-            self.nothing_lost(is_a);
-        }
-        for outsiders in self.outsiders {
-            outsiders.close(&mut self.world);
+        match self.honest_is_a {
+            Some(is_a) => self.nothing_lost(is_a),
+            None => self.outsiders.iter().for_each(|outsiders| outsiders.close(&mut self.world)),
         }
     }
 
@@ -566,10 +564,13 @@ impl<'a> Game<'a> {
         }
     }
 
+    /// Those who are not honest, on what is still undecided.
     fn others_try(&mut self) {
         for lane in 0..self.lanes.len() {
-            self.rogue_uses_what_it_has(lane);
-            self.tower(lane);
+            if matches!(self.lanes[lane].stands, Stands::Closing { .. }) {
+                self.rogue_uses_what_it_has(lane);
+                self.tower(lane);
+            }
         }
     }
 
