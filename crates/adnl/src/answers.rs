@@ -10,6 +10,8 @@ use std::time::Duration;
 const TTL: Duration = Duration::from_secs(15);
 /// Queries known per peer, at most twice as many. At 60,000 a second each is still known for 7 s.
 const MAX_QUERIES: usize = 458_752;
+/// Queries in parts whose parts are known per peer, at most twice as many.
+const MAX_IN_PARTS: usize = 1024;
 /// Bytes of answers kept per peer. What is behind an older answer's end is not executed again either: its copies get silence.
 const MAX_BYTES: usize = 4 << 20;
 /// What a kept answer costs beside its bytes.
@@ -37,6 +39,8 @@ fn short(id: &QueryId) -> Short {
 #[derive(Debug)]
 pub(crate) struct Answers {
     taken: Recent<Short, ()>,
+    /// Which query came in parts, by the hash that its parts name.
+    in_parts: Recent<Short, QueryId>,
     kept: HashMap<Short, Bytes>,
     order: VecDeque<(Duration, Short)>,
     bytes: usize,
@@ -44,7 +48,8 @@ pub(crate) struct Answers {
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { taken: Recent::new(TTL, MAX_QUERIES), kept: HashMap::new(), order: VecDeque::new(), bytes: 0 }
+        let (taken, in_parts) = (Recent::new(TTL, MAX_QUERIES), Recent::new(TTL, MAX_IN_PARTS));
+        Self { taken, in_parts, kept: HashMap::new(), order: VecDeque::new(), bytes: 0 }
     }
 }
 
@@ -60,6 +65,16 @@ impl Answers {
     /// Marks a new query as taken.
     pub fn begin(&mut self, now: Duration, id: &QueryId) {
         self.taken.insert(now, short(id), ());
+    }
+
+    /// A query came in parts, of a message with this hash.
+    pub fn came_in_parts(&mut self, now: Duration, hash: &[u8; 32], id: QueryId) {
+        self.in_parts.insert(now, short(hash), id);
+    }
+
+    /// The query that came in parts of a message with this hash.
+    pub fn of_parts(&self, hash: &[u8; 32]) -> Option<QueryId> {
+        self.in_parts.get(&short(hash)).copied()
     }
 
     /// Keeps the answer of a query. An answer to an unknown query, or a second one, is not kept.
@@ -82,6 +97,7 @@ impl Answers {
     /// Forgets what is old, or too much.
     pub fn expire(&mut self, now: Duration) {
         self.taken.expire(now);
+        self.in_parts.expire(now);
         while self.bytes > MAX_BYTES || self.order.front().is_some_and(|(at, _)| *at + TTL <= now) {
             let Some((_, id)) = self.order.pop_front() else { break };
             self.bytes -= self.kept.remove(&id).map_or(0, |answer| answer.len() + OVERHEAD);
@@ -94,7 +110,7 @@ impl Answers {
     /// When [`Self::expire`] has something to do.
     pub fn expires_at(&self) -> Option<Duration> {
         let kept = self.order.front().map(|(at, _)| *at + TTL);
-        self.taken.expires_at().into_iter().chain(kept).min()
+        self.taken.expires_at().into_iter().chain(self.in_parts.expires_at()).chain(kept).min()
     }
 }
 

@@ -217,8 +217,14 @@ impl Peer {
     /// A packet that was processed before: its sender may have missed our answers, and nothing else matters (network 3.5).
     pub fn repeat_answers(&mut self, now: Now, packet: &Packet<'_>) {
         for message in &packet.messages {
-            if let Message::Query { id, .. } = message
-                && let Known::Answered(answer) = self.answers.get(id)
+            let asked = match message {
+                Message::Query { id, .. } => Some(*id),
+                // The first part stands for all: one copy of the question, one of the answer.
+                Message::Part { hash, offset: 0, .. } => self.answers.of_parts(hash),
+                _ => None,
+            };
+            if let Some(id) = asked
+                && let Known::Answered(answer) = self.answers.get(&id)
             {
                 self.queue.push(now.elapsed, answer, false);
             }
@@ -294,6 +300,9 @@ impl Peer {
                     let whole = self.parts.part(now.elapsed, hash, total_size, offset, data);
                     // A part of a part is nothing (network 3.9).
                     if let Some(Ok(whole)) = whole.as_deref().map(Message::parse) {
+                        if let Message::Query { id, .. } = whole {
+                            self.answers.came_in_parts(now.elapsed, &hash, id);
+                        }
                         self.message(now, core, whole);
                     }
                 }
