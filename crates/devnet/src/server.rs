@@ -186,7 +186,7 @@ impl Devnet {
             shardblk: account.shard_block,
             shard_proof: wanted(PROOF, encode_roots(&account.shard_proof)),
             proof: wanted(PROOF, encode_roots(&account.proof)),
-            state_proof: wanted(STATE_PROOF, Boc::encode(state_proof)),
+            state_proof: wanted(STATE_PROOF, state_proof.map(Boc::encode).unwrap_or_default()),
             init_c7: None,
             lib_extras: None,
             exit_code,

@@ -168,6 +168,21 @@ async fn a_pruned_account_has_its_hash_and_no_code() {
     assert_eq!(libraries.result, []);
 }
 
+/// Wallets ask for their seqno before they are deployed and look at the exit code; an error they would take for a failure.
+#[tokio::test]
+async fn get_methods_of_accounts_without_code_end_with_their_own_exit_code() {
+    let (devnet, served) = start(1).await;
+    let client = client(&served.lite_servers);
+    let (funded, nobody) = (StdAddr::new(0, HashBytes([2; 32])), StdAddr::new(0, HashBytes([3; 32])));
+    devnet.faucet(funded.clone(), COIN).unwrap();
+    devnet.mine().unwrap();
+    let last = client.masterchain_info().await.unwrap().last;
+    for address in [funded, nobody] {
+        let (exit_code, _) = client.run_get_method(&last, &address, devnet::chain::method_id("seqno"), vec![]).await.unwrap();
+        assert_eq!(exit_code, -256);
+    }
+}
+
 #[tokio::test]
 async fn waiting_for_a_block_that_does_not_come_is_error_652() {
     let (devnet, served) = start(2).await;

@@ -20,13 +20,16 @@ pub struct AccountProof {
     pub account: Option<Cell>,
 }
 
+/// Exit code of a get-method of an account that is not active.
+const NOT_ACTIVE: i32 = -256;
+
 /// A get-method's result with the account's proof.
 #[derive(Debug)]
 pub struct MethodResult {
     /// The account.
     pub account: AccountProof,
-    /// A proof of all of the account's cells.
-    pub state_proof: Cell,
+    /// A proof of all of the account's cells; none for an account that does not exist.
+    pub state_proof: Option<Cell>,
     /// What the get-method returned.
     pub result: GetResult,
 }
@@ -112,7 +115,7 @@ impl Ledger {
         proof::pruned(account)
     }
 
-    /// Runs a get-method at a masterchain block.
+    /// Runs a get-method at a masterchain block. An account without code has the exit code that lite servers give it.
     pub fn run_method(
         &self,
         masterchain: &BlockId,
@@ -121,11 +124,18 @@ impl Ledger {
         arguments: Vec<RcStackValue>,
     ) -> Result<MethodResult, Error> {
         let account = self.account(masterchain, &address.address)?;
-        let cell = account.account.as_ref().ok_or(chain::Error::NotActive)?;
-        let parsed: Account = cell.parse::<OptionalAccount>()?.0.ok_or(chain::Error::NotActive)?;
+        let parsed: Option<Account> = match &account.account {
+            Some(cell) => cell.parse::<OptionalAccount>()?.0,
+            None => None,
+        };
         let now = self.block(masterchain)?.gen_utime;
-        let result = run_get_method(self.chain.config(), now, &parsed, method_id, arguments)?;
-        Ok(MethodResult { state_proof: proof::whole(cell)?, account, result })
+        let run = |account| run_get_method(self.chain.config(), now, account, method_id, arguments);
+        let result = match parsed.as_ref().map_or(Err(chain::Error::NotActive), run) {
+            Err(chain::Error::NotActive) => GetResult { exit_code: NOT_ACTIVE, gas_used: 0, stack: Vec::new() },
+            ran => ran?,
+        };
+        let state_proof = account.account.as_ref().map(proof::whole).transpose()?;
+        Ok(MethodResult { state_proof, account, result })
     }
 
     /// Transactions of an account backwards from the one with this logical time and hash, at most `count`.
