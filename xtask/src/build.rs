@@ -6,14 +6,18 @@ use anyhow::ensure;
 
 /// Builds the services' binaries, the chain and the CLI; their folder.
 pub fn services(debug: bool) -> anyhow::Result<PathBuf> {
-    let packages = ["devnet", "channel-engine", "peer-gateway", "chain-indexer", "route-planner", "cli"];
+    binaries(&["devnet", "channel-engine", "peer-gateway", "chain-indexer", "route-planner", "cli"], debug)
+}
+
+/// Builds the binaries of these packages; their folder.
+pub fn binaries(packages: &[&str], debug: bool) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo());
     command.current_dir(crate::root()).args(["build", "--bins"]);
     command.args(packages.iter().flat_map(|p| ["-p", p]));
     if !debug {
         command.arg("--release");
     }
-    ensure!(command.status()?.success(), "the services do not build");
+    ensure!(command.status()?.success(), "what is to be run does not build");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
     Ok(target.join(if debug { "debug" } else { "release" }))
 }

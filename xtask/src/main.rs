@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod contracts;
 mod demo;
+mod interop;
 mod interrupt;
 mod simulate;
 mod test;
@@ -31,6 +32,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Run seeds of the simulator, or one with its log: `--seed 7 --trace`
     Simulate(simulate::Arguments),
+    /// Our network stack against two versions of tonutils-go, one line a row; needs Go
+    Interop(interop::Arguments),
     /// Check that the committed contract code is what its sources compile to
     Contracts(contracts::Arguments),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Interop(arguments) => interop::run(&arguments),
         Command::Contracts(arguments) => contracts::run(&arguments),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
