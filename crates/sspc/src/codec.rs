@@ -1,12 +1,14 @@
 //! Messages and records as bytes (`proto/sspc.proto`). Decoding is total: whatever the bytes, a value or [`Malformed`].
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256};
 use prost::Message as _;
 
 use crate::amount::{Amount, Party, Round};
 use crate::message::{Envelope, Message};
 use crate::params::{ChannelId, Params, Place, Variant};
-use crate::record::{Call, Closing, Pending, Phase, Prepared, Record, SignedClose, SignedState};
+use crate::record::{Call, Closing, MAX_REQUESTS, PaidRequest, Pending, Phase, Prepared, Record, SignedClose, SignedState};
 use crate::signature::Signature;
 use crate::typed::{Balances, State};
 
@@ -125,6 +127,7 @@ impl Record {
             held: self.held.as_ref().map(put_state),
             offer: self.offer.as_ref().map(put_close),
             pending: self.pending.as_ref().map(put_pending),
+            requests: put_requests(&self.requests),
         }
         .encode_to_vec()
     }
@@ -156,8 +159,29 @@ impl Record {
             held: record.held.as_ref().map(get_state).transpose()?,
             offer: record.offer.as_ref().map(get_close).transpose()?,
             pending: record.pending.as_ref().map(get_pending).transpose()?,
+            requests: Arc::new(get_requests(&record.requests)?),
         })
     }
+}
+
+fn put_requests(requests: &[PaidRequest]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(requests.len() * 32);
+    for PaidRequest { id, amount } in requests {
+        bytes.extend_from_slice(id);
+        bytes.extend_from_slice(&amount.get().to_be_bytes());
+    }
+    bytes
+}
+
+fn get_requests(bytes: &[u8]) -> Read<Vec<PaidRequest>> {
+    let (requests, rest) = bytes.as_chunks::<32>();
+    if !rest.is_empty() || requests.len() > MAX_REQUESTS {
+        return Err(Malformed("requests"));
+    }
+    requests
+        .iter()
+        .map(|both| Ok(PaidRequest { id: fixed(&both[..16], "requests")?, amount: amount(&both[16..], "requests")? }))
+        .collect()
 }
 
 fn put_proposal(place: &Place, params: &Params) -> proto::Proposal {

@@ -10,7 +10,8 @@
 //! - own balance = own deposit - paid + received; it falls by own payments only, and a party that is online once per period ends with at
 //!   least that, whatever the peer does;
 //! - a state or close enters the machine only as [`Proven`]: with a signature that the contract will take;
-//! - bytes of a peer, a disk or a node are hostile: bounded, total parsers.
+//! - bytes of a peer or a disk are hostile: bounded, total parsers. The chain's node is the owner's: its answers are parsed totally, but it is
+//!   believed about the chain and about fees.
 
 mod amount;
 #[cfg(feature = "client")]
@@ -38,7 +39,9 @@ pub use amount::{Amount, Party, Round};
 pub use codec::{MAX_MESSAGE_BYTES, MAX_REASON_BYTES, MAX_RECORD_BYTES, Malformed};
 pub use message::{Envelope, Message};
 pub use params::{BadParams, ChannelId, MAX_PERIOD, MIN_PERIOD, Params, Place, Variant};
-pub use record::{Call, Closing, Pending, Phase, Prepared, Record, SignedClose, SignedState, channel_key};
+pub use record::{
+    Call, Closing, MAX_REQUESTS, PaidRequest, Pending, Phase, Prepared, Record, RequestId, SignedClose, SignedState, channel_key,
+};
 pub use signature::{BadKey, LocalKey, SIGNATURE_BYTES, Signature, Verifier};
 pub use step::{Effect, HALF_OF_ROUNDS, Input, MAX_ROUND_JUMP, OnChain, Proven, Refusal, Risk};
 pub use typed::{Balances, Payload, Signable, State};

@@ -1,5 +1,7 @@
 //! What a party keeps of a channel: the stored truth, from which everything is decided.
 
+use std::sync::Arc;
+
 use alloy_primitives::{B256, keccak256};
 
 use crate::amount::{Amount, Party, Round};
@@ -120,6 +122,21 @@ impl Phase {
     }
 }
 
+/// Requests that a record remembers; the oldest make room.
+pub const MAX_REQUESTS: usize = 1_024;
+
+/// Id of a request to pay, chosen by the caller: a UUID.
+pub type RequestId = [u8; 16];
+
+/// A payment that was made for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PaidRequest {
+    /// The request.
+    pub id: RequestId,
+    /// What was paid.
+    pub amount: Amount,
+}
+
 /// One party's record of one channel.
 ///
 /// Balances follow from two counters that only grow: own balance = own deposit - `paid` + `received`. `included` is how much of `paid` the
@@ -156,6 +173,8 @@ pub struct Record {
     pub offer: Option<SignedClose>,
     /// A transaction on its way.
     pub pending: Option<Pending>,
+    /// The newest payments that were made for a request, oldest first: at most [`MAX_REQUESTS`]. Shared, since most changes leave them.
+    pub requests: Arc<Vec<PaidRequest>>,
 }
 
 impl Record {
@@ -182,7 +201,20 @@ impl Record {
             held: None,
             offer: None,
             pending: None,
+            requests: Arc::default(),
         })
+    }
+
+    /// What was paid for a request, if it is remembered.
+    #[must_use]
+    pub fn paid_for(&self, id: &RequestId) -> Option<Amount> {
+        self.requests.iter().rev().find(|request| request.id == *id).map(|request| request.amount)
+    }
+
+    /// The requests with one more, without the oldest where there are too many.
+    pub(crate) fn with_request(&self, request: PaidRequest) -> Arc<Vec<PaidRequest>> {
+        let surplus = (self.requests.len() + 1).saturating_sub(MAX_REQUESTS);
+        Arc::new(self.requests.iter().skip(surplus).copied().chain([request]).collect())
     }
 
     /// Name of the channel between the two parties and in their stores: known before the contract names it, different on each contract.

@@ -127,6 +127,15 @@ impl Stage {
         self.exchange().await
     }
 
+    /// A party after a restart: what it kept.
+    ///
+    /// # Errors
+    /// None on this chain.
+    pub async fn again(&self, party: Party) -> Result<Channel, Error> {
+        let channel = if party == Party::A { &self.a } else { &self.b };
+        Channel::new_channel(self.tools[usize::from(party == Party::B)].clone(), NewChannel::Load(channel.record().key())).await
+    }
+
     /// A party that has lost all that it was paid and has signed: it closes with the opening, as a liar would.
     ///
     /// # Errors

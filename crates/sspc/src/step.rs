@@ -8,7 +8,7 @@
 use crate::amount::{Amount, Party, Round};
 use crate::message::Message;
 use crate::params::ChannelId;
-use crate::record::{Call, Closing, Pending, Phase, Prepared, Record, SignedClose, SignedState};
+use crate::record::{Call, Closing, PaidRequest, Pending, Phase, Prepared, Record, SignedClose, SignedState};
 use crate::signature::{Signature, Verifier};
 use crate::typed::{Balances, Payload, Signable, State};
 
@@ -63,6 +63,8 @@ pub enum Input {
     Cancel,
     /// The owner pays.
     Pay(Amount),
+    /// The payment before it, in the same change, was made for a request: so that it is not made for it again.
+    PaidFor(PaidRequest),
     /// The owner wants to close together: sign a close of the current balances.
     SignClose,
     /// The owner submits the peer's close.
@@ -241,6 +243,9 @@ impl Record {
             Input::Dispute => self.dispute(),
             Input::Finish(now) => self.finish(now),
             Input::Pay(amount) => self.pay(amount),
+            Input::PaidFor(request) => {
+                Ok((Self { requests: self.with_request(request), ..self.changed() }, vec![Effect::Persist]))
+            }
             Input::SignClose => self.sign_close(),
             Input::Signed(payload, signature) => self.signed(payload, signature),
             Input::Prepared(call, transaction) => self.prepared(call, transaction),

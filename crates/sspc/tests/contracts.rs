@@ -222,6 +222,36 @@ async fn a_channel_without_a_deposit_of_b_needs_no_acceptance() {
     }
 }
 
+#[tokio::test]
+async fn a_request_is_paid_once_also_after_a_restart() {
+    let mut stage = Stage::open(sets()[0]).await.unwrap();
+    let id = |number: u16| {
+        let mut id = sspc::RequestId::default();
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        id
+    };
+    assert!(stage.a.send_money_once(id(1), amount(5)).await.unwrap());
+    assert!(!stage.a.send_money_once(id(1), amount(5)).await.unwrap(), "paid already");
+    assert!(matches!(stage.a.send_money_once(id(1), amount(6)).await, Err(Error::RequestUsed(paid)) if paid == amount(5)));
+    assert!(matches!(stage.a.send_money_once(id(2), amount(DEPOSITS.0)).await, Err(Error::Refused(Refusal::Funds { .. }))));
+    assert!(stage.a.send_money_once(id(2), amount(3)).await.unwrap(), "a refused payment was not made");
+    // What is kept is all that is left of the process.
+    stage.a = stage.again(Party::A).await.unwrap();
+    for (request, paid) in [(1, 5), (2, 3)] {
+        assert!(!stage.a.send_money_once(id(request), amount(paid)).await.unwrap());
+    }
+    assert_eq!(stage.a.record().paid, amount(8));
+    // Bounded: the oldest make room, and the record can be read.
+    for request in 3..=sspc::MAX_REQUESTS as u16 + 1 {
+        assert!(stage.a.send_money_once(id(request), amount(1)).await.unwrap());
+    }
+    let record = stage.a.record();
+    assert_eq!((record.paid_for(&id(1)), record.paid_for(&id(2))), (None, Some(amount(3))));
+    assert_eq!(record.requests.len(), sspc::MAX_REQUESTS);
+    assert_eq!(&sspc::Record::decode(&record.encode()).unwrap(), record);
+    assert!(record.encode().len() + 4_096 < sspc::MAX_RECORD_BYTES, "with room for a transaction");
+}
+
 /// Does something while blocks come.
 async fn with_blocks<T>(chain: sspc::Simulation, work: impl Future<Output = T>) -> T {
     let blocks = async {

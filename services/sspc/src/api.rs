@@ -1,13 +1,12 @@
 //! The gRPC service: values in, values out.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, keccak256};
 use rpc::sspc::v1::channel_service_server::{ChannelService, ChannelServiceServer};
 use rpc::sspc::v1::{Channel as Shown, *};
 use rpc::{Error, ErrorCode};
-use sspc::{Amount, ChainError, Channel, Envelope, Goal, Params, Party, Phase, Place, Record, Refusal};
+use sspc::{Amount, ChainError, Channel, Envelope, Goal, Params, Party, Phase, Place, Record, Refusal, RequestId};
 use tonic::{Request, Response, Status};
 
 use crate::node::Node;
@@ -16,46 +15,13 @@ use crate::node::Node;
 const PAGE: usize = 100;
 /// Items of a page at most.
 const MAX_PAGE: usize = 1_000;
-/// Payments whose ids are remembered.
-const MAX_REQUESTS: usize = 10_000;
-
 /// See the module.
 pub struct Api {
     node: Arc<Node>,
     place: Place,
     own: Address,
-    payments: Mutex<Payments>,
-}
-
-/// Ids of the last payments with what they paid, and to whom.
-#[derive(Default)]
-struct Payments {
-    known: HashMap<String, (B256, u128)>,
-    order: VecDeque<String>,
-}
-
-impl Payments {
-    /// Whether the payment is new; it is remembered.
-    fn is_new(&mut self, id: &str, content: (B256, u128)) -> Result<bool, Error> {
-        match self.known.get(id) {
-            Some(known) if *known == content => return Ok(false),
-            Some(_) => return Err(Error::new(ErrorCode::RequestIdReused)),
-            None => {}
-        }
-        self.known.insert(id.to_owned(), content);
-        self.order.push_back(id.to_owned());
-        if self.order.len() > MAX_REQUESTS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        Ok(true)
-    }
-
-    fn forget(&mut self, id: &str) {
-        self.known.remove(id);
-        self.order.retain(|known| known != id);
-    }
+    /// Shortest period that the guard can watch, in seconds.
+    least_period: u32,
 }
 
 /// A call that takes blocks: the goal, then the channel as it is.
@@ -69,9 +35,9 @@ macro_rules! reach {
 }
 
 impl Api {
-    /// The service for a server.
-    pub fn server(node: Arc<Node>, place: Place, own: Address) -> ChannelServiceServer<Self> {
-        ChannelServiceServer::new(Self { node, place, own, payments: Mutex::default() })
+    /// The service for a server. Channels with a shorter period than `least_period` (seconds) are not proposed.
+    pub fn server(node: Arc<Node>, place: Place, own: Address, least_period: u32) -> ChannelServiceServer<Self> {
+        ChannelServiceServer::new(Self { node, place, own, least_period })
     }
 
     async fn act(&self, key: &B256, work: impl AsyncFnOnce(&mut Channel) -> Result<(), sspc::Error>) -> Result<Shown, Error> {
@@ -84,12 +50,12 @@ impl Api {
         self.act(&key, async |_| Ok(())).await
     }
 
-    fn payments(&self) -> std::sync::MutexGuard<'_, Payments> {
-        self.payments.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn params(&self, request: &ProposeChannelRequest) -> Result<Params, Error> {
         request_id(&request.request_id)?;
+        if request.period_seconds < self.least_period {
+            let rule = format!("must be at least {}, so that the guard is in time", self.least_period);
+            return Err(Error::field(ErrorCode::InvalidField, "period_seconds", rule));
+        }
         let salt = keccak256(&request.request_id);
         let token = if request.token.is_empty() { Address::ZERO } else { address("token", &request.token)? };
         Ok(Params {
@@ -104,41 +70,47 @@ impl Api {
     }
 
     async fn pay(&self, request: &SendMoneyRequest) -> Result<Shown, Error> {
-        request_id(&request.request_id)?;
+        let id = request_id(&request.request_id)?;
         let (key, units) = (key(&request.channel_key)?, amount("amount_units", &request.amount_units)?);
         let expected = request.expected_paid_units.as_deref().map(|text| amount("expected_paid_units", text)).transpose()?;
-        if !self.payments().is_new(&request.request_id, (key, units.get()))? {
-            return self.act(&key, async |_| Ok(())).await;
-        }
-        let mut before = None;
-        let paid = self
-            .act(&key, async |channel| {
-                let paid = channel.record().paid;
-                before = Some(paid);
-                if expected.is_some_and(|expected| expected != paid) {
-                    return Ok(());
+        let node = self.node.clone();
+        // Of its own: a caller that goes away does not leave it half done.
+        let paying = tokio::spawn(async move {
+            let pay = async |channel: &mut Channel| {
+                let record = channel.record();
+                let unexpected = expected.filter(|expected| *expected != record.paid && record.paid_for(&id).is_none());
+                if unexpected.is_some() {
+                    return Ok(Err(record.paid));
                 }
-                channel.send_money(units).await.map(drop)
-            })
-            .await;
-        if let (Some(before), Some(expected)) = (before, expected)
-            && before != expected
-        {
-            self.payments().forget(&request.request_id);
-            let rule = format!("must be {before}: something else was paid meanwhile, or this was");
-            return Err(Error::field(ErrorCode::ChannelNotActive, "expected_paid_units", rule));
+                channel.send_money_once(id, units).await?;
+                Ok(Ok(show(channel.record())))
+            };
+            let paid = node.with(&key, pay).await;
+            let Err(error) = paid else { return paid };
+            // A storage that failed may have kept the payment all the same: then it is made, and the request is answered.
+            let kept = async |channel: &mut Channel| {
+                let made = channel.record().paid_for(&id) == Some(units);
+                Ok(made.then(|| show(channel.record())))
+            };
+            node.with(&key, kept).await.ok().flatten().map(Ok).ok_or(error)
+        });
+        let paid = paying.await.map_err(|_| Error::new(ErrorCode::Internal))?;
+        paid.map_err(|error| failure(&error))?.map_err(|paid: Amount| {
+            let rule = format!("must be {paid}: something else was paid meanwhile, or this was");
+            Error::field(ErrorCode::ChannelNotActive, "expected_paid_units", rule)
+        })
+    }
+
+    async fn propose(&self, request: &ProposeChannelRequest) -> Result<Shown, Error> {
+        let params = self.params(request)?;
+        if self.node.proposed_by_us(params.salt).is_some_and(|known| known != params) {
+            return Err(Error::new(ErrorCode::RequestIdReused));
         }
-        let Err(error) = paid else { return paid };
-        // A storage that failed may have kept the payment all the same: then it is made, and the request is answered.
-        let now = self.act(&key, async |_| Ok(())).await;
-        match (now, before) {
-            (Ok(now), Some(before)) if now.paid_units != before.to_string() => Ok(now),
-            (Ok(_), _) | (_, None) => {
-                self.payments().forget(&request.request_id);
-                Err(error)
-            }
-            (Err(_), _) => Err(error),
-        }
+        let node = self.node.clone();
+        let place = self.place;
+        let proposed = tokio::spawn(async move { node.propose(place, params).await });
+        let key = proposed.await.map_err(|_| Error::new(ErrorCode::Internal))?.map_err(|error| failure(&error))?;
+        self.act(&key, async |_| Ok(())).await
     }
 
     async fn take(&self, bytes: &[u8]) -> Result<Shown, Error> {
@@ -173,10 +145,7 @@ impl Api {
 #[tonic::async_trait]
 impl ChannelService for Api {
     async fn propose_channel(&self, request: Request<ProposeChannelRequest>) -> Result<Response<ProposeChannelResponse>, Status> {
-        let request = request.into_inner();
-        let params = self.params(&request)?;
-        let key = self.node.propose(self.place, params).await.map_err(|error| failure(&error))?;
-        let channel = self.act(&key, async |_| Ok(())).await?;
+        let channel = self.propose(request.get_ref()).await?;
         Ok(Response::new(ProposeChannelResponse { channel: Some(channel) }))
     }
 
@@ -312,18 +281,20 @@ fn failure(error: &sspc::Error) -> Error {
         Why::Params(_) | Why::OtherChain { .. } => ErrorCode::InvalidField,
         Why::Chain(_) => ErrorCode::ChainBehind,
         Why::Timeout => ErrorCode::Timeout,
+        Why::RequestUsed(_) => ErrorCode::RequestIdReused,
         Why::Store(_) | Why::Sign(_) | Why::Replaced | Why::Reload => ErrorCode::Unavailable,
         Why::Account(_) => ErrorCode::Internal,
     };
     Error::with_message(code, error)
 }
 
-fn request_id(text: &str) -> Result<(), Error> {
+fn request_id(text: &str) -> Result<RequestId, Error> {
     // 8-4-4-4-12 hex digits.
     let groups: Vec<&str> = text.split('-').collect();
+    let mut id = RequestId::default();
     let lengths = groups.iter().map(|group| group.len());
-    let valid = lengths.eq([8, 4, 4, 4, 12]) && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    if valid { Ok(()) } else { Err(Error::field(ErrorCode::InvalidRequestId, "request_id", "must be a UUID")) }
+    let valid = lengths.eq([8, 4, 4, 4, 12]) && hex::decode_to_slice(groups.concat(), &mut id).is_ok();
+    if valid { Ok(id) } else { Err(Error::field(ErrorCode::InvalidRequestId, "request_id", "must be a UUID")) }
 }
 
 fn key(bytes: &[u8]) -> Result<B256, Error> {

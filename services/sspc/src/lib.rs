@@ -16,4 +16,4 @@ pub mod peer;
 pub mod serve;
 
 pub use api::Api;
-pub use node::{Node, Policy};
+pub use node::{Limit, Node, Policy};

@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alloy_primitives::{Address, B256};
-use sspc::{Amount, Channel, Envelope, Errand, Error, Goal, Link, Message, NewChannel, Params, Party, Phase, Place, Tools};
+use alloy_primitives::{Address, B256, U256};
+use sspc::{
+    Amount, Channel, Envelope, Errand, Error, Goal, Link, Message, Metadata, NewChannel, Params, Party, Phase, Place, Record,
+    Tools,
+};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -33,27 +36,71 @@ const LAST_RETRY: Duration = Duration::from_mins(30);
 /// Longest silence of a stream before it is ended; whoever dialed makes a new one.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// Longest wait for a peer to read what it is sent.
+const SEND_TIME: Duration = Duration::from_secs(30);
+/// After a stream could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// What proposals are accepted, with our deposit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
     /// The contract that we trust.
     pub place: Place,
-    /// Most that we deposit.
-    pub most_deposit: Amount,
+    /// By token (zero: the native coin); in others nothing is accepted.
+    pub limits: HashMap<Address, Limit>,
+    /// Native coin that an acceptance leaves in the account, to pay for disputes.
+    pub reserve: Amount,
     /// Shortest time to answer a forced close: the guard must look more often.
     pub least_period: u32,
 }
 
+/// What we deposit in one token, in the channels that others proposed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// Most in one channel.
+    pub deposit: Amount,
+    /// Most at once.
+    pub total: Amount,
+}
+
 impl Policy {
     fn allows(&self, place: &Place, params: &Params) -> bool {
-        *place == self.place && params.value_b <= self.most_deposit && params.period >= self.least_period
+        let limit = self.limits.get(&params.token);
+        *place == self.place && params.period >= self.least_period && limit.is_some_and(|limit| params.value_b <= limit.deposit)
+    }
+}
+
+/// How far a channel is, to be known without waiting for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stake {
+    /// We have deposited nothing; it is not on the chain.
+    Draft,
+    /// We have deposited nothing.
+    None,
+    /// Our deposit is in it, or on the way there.
+    Deposited,
+}
+
+impl Stake {
+    fn of(record: &Record) -> Self {
+        let on_its_way = record.pending.is_some();
+        match record.phase {
+            Phase::Draft | Phase::Proposed if on_its_way => Self::Deposited,
+            Phase::Draft => Self::Draft,
+            phase if phase == Phase::Proposed || phase.is_final() => Self::None,
+            _ => Self::Deposited,
+        }
     }
 }
 
 struct Entry {
+    /// What does not change.
+    params: Params,
+    role: Party,
     /// Who waits longest has it next: a peer that says much cannot keep the guard away.
     channel: Mutex<Channel>,
     stream: StdMutex<Option<Stream>>,
+    stake: StdMutex<Stake>,
     /// Of the guard alone.
     accepting: Mutex<Accepting>,
 }
@@ -96,6 +143,8 @@ pub struct Node {
     channels: StdMutex<HashMap<B256, Arc<Entry>>>,
     /// Streams that we opened, and which peer is there, when that is known.
     dialed: StdMutex<Vec<(Option<Address>, Stream)>>,
+    /// One acceptance is decided at a time, so that all of them together keep to the limits.
+    deciding: Mutex<()>,
     stop: CancellationToken,
 }
 
@@ -109,7 +158,8 @@ impl Node {
     /// # Errors
     /// The storage.
     pub async fn start(tools: Tools, policy: Option<Policy>, stop: CancellationToken) -> Result<Arc<Self>, Error> {
-        let node = Self { tools, policy, channels: StdMutex::default(), dialed: StdMutex::default(), stop };
+        let node =
+            Self { tools, policy, channels: StdMutex::default(), dialed: StdMutex::default(), deciding: Mutex::default(), stop };
         for key in node.tools.store.keys().await? {
             let channel = Channel::new_channel(node.tools.clone(), NewChannel::Load(key)).await?;
             node.insert(channel);
@@ -141,10 +191,17 @@ impl Node {
         Ok(key)
     }
 
+    /// Terms of the channel that we proposed with this salt.
+    pub fn proposed_by_us(&self, salt: u64) -> Option<Params> {
+        let channels = locked(&self.channels);
+        channels.values().find(|entry| entry.role == Party::A && entry.params.salt == salt).map(|entry| entry.params)
+    }
+
     fn insert(&self, channel: Channel) -> Arc<Entry> {
-        let key = channel.metadata().key;
+        let Metadata { key, params, role, .. } = channel.metadata();
+        let stake = StdMutex::new(Stake::of(channel.record()));
         let (channel, stream, accepting) = (Mutex::new(channel), StdMutex::default(), Mutex::default());
-        let entry = Arc::new(Entry { channel, stream, accepting });
+        let entry = Arc::new(Entry { params, role, channel, stream, stake, accepting });
         locked(&self.channels).entry(key).or_insert(entry).clone()
     }
 
@@ -164,6 +221,7 @@ impl Node {
             // What is kept is not known: the store says it.
             *channel = Channel::new_channel(self.tools.clone(), NewChannel::Load(*key)).await?;
         }
+        *locked(&entry.stake) = Stake::of(channel.record());
         for risk in channel.take_alarms() {
             tracing::warn!(channel = %key, %risk, "alarm");
         }
@@ -216,7 +274,16 @@ impl Node {
                 link = Link::accept(&listener) => link,
                 () = self.stop.cancelled() => return,
             };
-            let (Ok(link), Ok(permit)) = (link, streams.clone().try_acquire_owned()) else { continue };
+            let link = match link {
+                Ok(link) => link,
+                Err(error) => {
+                    // Out of files, perhaps: the next try at once would fail as well.
+                    tracing::warn!(%error, "no stream was accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = streams.clone().try_acquire_owned() else { continue };
             let node = self.clone();
             tokio::spawn(async move {
                 let (sender, letters) = mpsc::channel(QUEUE);
@@ -230,7 +297,7 @@ impl Node {
         let (sender, letters) = mpsc::channel(QUEUE);
         locked(&self.dialed).push((peer, sender.clone()));
         for key in self.keys() {
-            let other = self.with(&key, async |channel| Ok(channel.record().params.address(channel.record().role.other()))).await;
+            let other = self.entry(&key).map(|entry| entry.params.address(entry.role.other()));
             if other.is_ok_and(|other| peer.is_none_or(|peer| peer == other)) {
                 self.take_stream(&key, &sender).await;
             }
@@ -248,7 +315,11 @@ impl Node {
                     Ok(Err(error)) => break error.to_string(),
                     Err(_) => break "silence".to_owned(),
                 },
-                Some(letters) = letters.recv() => if let Err(error) = link.send(&letters).await { break error.to_string() },
+                Some(letters) = letters.recv() => match tokio::time::timeout(SEND_TIME, link.send(&letters)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => break error.to_string(),
+                    Err(_) => break "the peer does not read".to_owned(),
+                },
                 () = self.stop.cancelled() => return,
             }
         };
@@ -302,13 +373,11 @@ impl Node {
             _ => None,
         });
         let Some((letter, place, params)) = proposal else { return Ok(false) };
-        if !self.policy.is_some_and(|policy| policy.allows(place, params)) || params.b != self.tools.signer.address() {
+        if !self.policy.as_ref().is_some_and(|policy| policy.allows(place, params)) || params.b != self.tools.signer.address() {
             return Ok(false);
         }
-        let mut drafts = 0;
-        for key in self.keys() {
-            drafts += usize::from(self.with(&key, async |channel| Ok(matches!(channel.phase(), Phase::Draft))).await?);
-        }
+        let is_draft = |entry: &&Arc<Entry>| entry.role == Party::B && *locked(&entry.stake) == Stake::Draft;
+        let drafts = locked(&self.channels).values().filter(is_draft).count();
         if drafts >= MAX_DRAFTS {
             return Ok(false);
         }
@@ -351,7 +420,7 @@ impl Node {
             .with(key, async |channel| {
                 // After the wait for the channel: who waits for that does not hold up the others.
                 let _permit = permits.acquire().await;
-                self.look(channel, &entry.accepting).await
+                self.look(channel, &entry).await
             })
             .await;
         if let Err(error) = looked {
@@ -359,16 +428,36 @@ impl Node {
         }
     }
 
-    async fn look(&self, channel: &mut Channel, accepting: &Mutex<Accepting>) -> Result<(), Error> {
+    async fn look(&self, channel: &mut Channel, entry: &Entry) -> Result<(), Error> {
         channel.watch().await?;
         let about = channel.metadata();
         let ours = about.role == Party::B && *channel.phase() == Phase::Proposed;
-        if ours && self.policy.is_some_and(|policy| policy.allows(&about.place, &about.params)) {
-            accepting.lock().await.advance(channel).await?;
+        if ours && let Some(policy) = self.policy.as_ref().filter(|policy| policy.allows(&about.place, &about.params)) {
+            let _decision = self.deciding.lock().await;
+            if channel.record().pending.is_some() || self.affords(policy, &about.params).await? {
+                entry.accepting.lock().await.advance(channel).await?;
+            }
+            *locked(&entry.stake) = Stake::of(channel.record());
         }
         if channel.record().acknowledged < channel.record().paid {
             channel.resume().await?;
         }
         Ok(())
+    }
+
+    /// Whether one more deposit keeps to the limits, with what is deposited already, and leaves enough native coin.
+    async fn affords(&self, policy: &Policy, params: &Params) -> Result<bool, Error> {
+        let Some(limit) = policy.limits.get(&params.token) else { return Ok(false) };
+        let deposited = {
+            let channels = locked(&self.channels);
+            let counts = |entry: &&Arc<Entry>| {
+                entry.role == Party::B && entry.params.token == params.token && *locked(&entry.stake) == Stake::Deposited
+            };
+            channels.values().filter(counts).try_fold(params.value_b, |sum, entry| sum.plus(entry.params.value_b))
+        };
+        let balance = self.tools.chain.balance(self.tools.chain.account()).await?;
+        let native = if params.token.is_zero() { params.value_b.get() } else { 0 };
+        let needed = U256::from(policy.reserve.get()) + U256::from(native);
+        Ok(deposited.is_some_and(|deposited| deposited <= limit.total) && balance >= needed)
     }
 }

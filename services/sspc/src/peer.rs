@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Account;
-use crate::node::{Node, Policy};
+use crate::node::{Limit, Node, Policy};
 
 const HELP: &str = "propose <peer> <deposit> <peer's deposit> [seconds] [token] | open | accept | pay <amount> [times] | close | \
                     coop-close | force-close | dispute | finish | cancel | withdraw | show | list | wait <phase> | quit; \
@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Accept proposals that want at most this deposit of us
     #[arg(long)]
     accept_up_to: Option<u128>,
+    /// Accept proposals in this token as well; may be repeated
+    #[arg(long = "accept-token")]
+    accept_tokens: Vec<Address>,
     /// Milliseconds between two rounds of the guard
     #[arg(long, default_value_t = 1_000)]
     guard_ms: u64,
@@ -51,7 +54,11 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let tools = arguments.account.tools(&arguments.data).await?;
     let place = arguments.account.place(arguments.contract, &tools).await?;
-    let policy = arguments.accept_up_to.map(|most| Policy { place, most_deposit: Amount::new(most), least_period: 60 });
+    let policy = arguments.accept_up_to.map(|most| {
+        let limit = Limit { deposit: Amount::new(most), total: Amount::new(u128::MAX) };
+        let tokens = arguments.accept_tokens.iter().copied().chain([Address::ZERO]);
+        Policy { place, limits: tokens.map(|token| (token, limit)).collect(), reserve: Amount::ZERO, least_period: 60 }
+    });
     let own = tools.signer.address();
     let stop = CancellationToken::new();
     let node = Node::start(tools, policy, stop.clone()).await?;

@@ -1,5 +1,6 @@
 //! The service: the calls of SSPC over gRPC, a stream to peers, and the guard. Start, work, stop.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::api::Api;
 use crate::connect::{Account, Contract};
-use crate::node::{Node, Policy};
+use crate::node::{Limit, Node, Policy};
 
 /// Configuration of the service.
 #[derive(Clone, Debug, Deserialize)]
@@ -78,10 +79,48 @@ pub struct PeerConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptConfig {
-    /// Most that we deposit, decimal text in the token's smallest unit.
+    /// Most that we deposit in one channel in the native coin, decimal text in its smallest unit.
     pub most_deposit_units: String,
+    /// Most that we have deposited at once in the channels that others proposed, in the native coin.
+    pub most_total_units: String,
+    /// Native coin that an acceptance leaves in the account, to pay for disputes.
+    pub reserve_units: String,
+    /// Tokens that are accepted; others are not, since a token's code decides what a deposit in it is worth and what it costs.
+    #[serde(default)]
+    pub tokens: Vec<TokenConfig>,
     /// Shortest time to answer a forced close.
     pub least_period_seconds: u32,
+}
+
+/// A token in which proposals are accepted.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// Its contract.
+    pub address: Address,
+    /// Most that we deposit in one channel, decimal text in its smallest unit.
+    pub most_deposit_units: String,
+    /// Most that we have deposited at once.
+    pub most_total_units: String,
+}
+
+impl AcceptConfig {
+    /// By token; zero is the native coin.
+    fn limits(&self) -> Result<HashMap<Address, Limit>, ConfigError> {
+        let native = (Address::ZERO, "accept", &self.most_deposit_units, &self.most_total_units);
+        let tokens = self.tokens.iter();
+        let tokens = tokens.map(|token| (token.address, "accept.tokens", &token.most_deposit_units, &token.most_total_units));
+        let limit = |(address, table, deposit, total): (Address, &str, &String, &String)| {
+            let deposit = units(table, "most_deposit_units", deposit)?;
+            Ok((address, Limit { deposit, total: units(table, "most_total_units", total)? }))
+        };
+        std::iter::once(native).chain(tokens).map(limit).collect()
+    }
+}
+
+fn units(table: &str, field: &str, text: &str) -> Result<Amount, ConfigError> {
+    let number = text.parse().map(Amount::new);
+    number.map_err(|_| ConfigError::rule(format!("{table}.{field}"), "must be decimal text below 2^128"))
 }
 
 fn default_guard() -> u64 {
@@ -111,14 +150,17 @@ impl Config {
             return Err(ConfigError::rule("guard_seconds", "must be at least 1"));
         }
         let Some(accept) = &self.accept else { return Ok(()) };
-        if accept.most_deposit_units.parse::<u128>().is_err() {
-            return Err(ConfigError::rule("accept.most_deposit_units", "must be decimal text below 2^128"));
-        }
-        // A guard that is late once or twice must still be in time.
-        if u64::from(accept.least_period_seconds) < self.guard_seconds.saturating_mul(8) {
+        accept.limits()?;
+        units("accept", "reserve_units", &accept.reserve_units)?;
+        if u64::from(accept.least_period_seconds) < self.least_period() {
             return Err(ConfigError::rule("accept.least_period_seconds", "must be at least 8 times guard_seconds"));
         }
         Ok(())
+    }
+
+    /// Shortest period of a channel, in seconds: a guard that is late once or twice must still be in time.
+    fn least_period(&self) -> u64 {
+        self.guard_seconds.saturating_mul(8)
     }
 
     fn account(&self) -> Account {
@@ -129,8 +171,8 @@ impl Config {
     async fn policy(&self, tools: &Tools) -> anyhow::Result<Option<Policy>> {
         let Some(accept) = &self.accept else { return Ok(None) };
         let place = self.account().place(self.chain.contract, tools).await?;
-        let most_deposit = Amount::new(accept.most_deposit_units.parse()?);
-        Ok(Some(Policy { place, most_deposit, least_period: accept.least_period_seconds }))
+        let reserve = units("accept", "reserve_units", &accept.reserve_units)?;
+        Ok(Some(Policy { place, limits: accept.limits()?, reserve, least_period: accept.least_period_seconds }))
     }
 }
 
@@ -163,12 +205,24 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     for peer in &config.peers {
         tokio::spawn(node.clone().connect(peer.endpoint, Some(peer.address)));
     }
-    let guard = tokio::spawn(node.clone().guard(Duration::from_secs(config.guard_seconds)));
-    let api = Api::server(Arc::clone(&node), place, own);
+    let mut guard = tokio::spawn(node.clone().guard(Duration::from_secs(config.guard_seconds)));
+    let least_period = u32::try_from(config.least_period()).unwrap_or(u32::MAX);
+    let api = Api::server(Arc::clone(&node), place, own, least_period);
     let server = Server::new(&config.server, "server", &health).await?.add_service(api).bind().await?;
     tracing::info!(address = %server.local_addr(), account = %own, "serving");
-    server.serve(shutdown).await?;
-    guard.await?;
+    let mut served = std::pin::pin!(server.serve(shutdown.clone()));
+    tokio::select! {
+        served = &mut served => served?,
+        // Channels without a guard are worse than a service that is down: whoever runs it starts it again.
+        ended = &mut guard => {
+            ended.context("the guard")?;
+            anyhow::ensure!(shutdown.is_cancelled(), "the guard has ended");
+            served.await?;
+        }
+    }
+    if !guard.is_finished() {
+        guard.await?;
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
-use causeway_sspc::{Api, Node, Policy};
+use causeway_sspc::{Api, Limit, Node, Policy};
 use rpc::sspc::v1::channel_service_client::ChannelServiceClient;
 use rpc::sspc::v1::*;
 use rpc::{Connection, ErrorCode, Health, InProcess, Server};
@@ -51,11 +51,15 @@ impl World {
             settings: Settings { confirmations, poll: Duration::from_millis(20), ..Settings::default() },
         };
         let place = self.place;
-        let policy = most_deposit.map(|most| Policy { place, most_deposit: Amount::new(most), least_period: PERIOD });
+        let policy = most_deposit.map(|most| {
+            let limit = Limit { deposit: Amount::new(most), total: Amount::new(2 * most) };
+            let reserve = Amount::new(u128::from(FUNDS) - 3 * most);
+            Policy { place, limits: [(Address::ZERO, limit)].into(), reserve, least_period: PERIOD }
+        });
         let node = Node::start(tools, policy, self.stop.clone()).await.unwrap();
         tokio::spawn(node.clone().guard(Duration::from_millis(20)));
         let (near, far) = InProcess::new();
-        let server = Server::in_process(&Health::new()).await.add_service(Api::server(node.clone(), place, own));
+        let server = Server::in_process(&Health::new()).await.add_service(Api::server(node.clone(), place, own, PERIOD));
         tokio::spawn(server.serve_in_process(far, self.stop.clone()));
         Service { client: ChannelServiceClient::new(near.connect()), own, node }
     }
@@ -250,9 +254,10 @@ async fn a_proposal_that_the_policy_forbids_is_not_taken() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(b.node.clone().listen(listener));
     tokio::spawn(a.node.clone().connect(address, None));
+    let peer = b.own;
     let propose = |request: u64, deposit: &str| ProposeChannelRequest {
         request_id: id(request),
-        peer_address: b.own.to_vec(),
+        peer_address: peer.to_vec(),
         own_deposit_units: "10000".to_owned(),
         peer_deposit_units: deposit.to_owned(),
         period_seconds: PERIOD,
@@ -260,10 +265,53 @@ async fn a_proposal_that_the_policy_forbids_is_not_taken() {
     };
     let (greedy, fair) = (propose(1, "8000"), propose(2, "7999"));
     let greedy = a.client.propose_channel(greedy).await.unwrap().into_inner().channel.unwrap();
+    // A token that is not listed: whatever its code does, it costs us nothing.
+    let token = ProposeChannelRequest { token: vec![9; 20], ..propose(3, "1") };
+    let token = a.client.propose_channel(token).await.unwrap().into_inner().channel.unwrap();
     let fair = a.client.propose_channel(fair).await.unwrap().into_inner().channel.unwrap();
-    // In order on one stream: when the second is known, the first was refused.
+    // In order on one stream: when the last is known, the others were refused.
     b.until(&fair.channel_key, |channel| channel.is_b).await;
     assert!(b.get(&greedy.channel_key).await.is_none());
+    assert!(b.get(&token.channel_key).await.is_none());
+    // The same id with other content is another request.
+    let reused = rpc::Error::from(a.client.propose_channel(propose(2, "7998")).await.unwrap_err());
+    assert_eq!(reused.code(), ErrorCode::RequestIdReused);
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn acceptances_keep_to_the_total() {
+    let world = World::new().await;
+    let mut a = world.service(11, None).await;
+    let mut b = world.service(22, Some(8_000)).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(b.node.clone().listen(listener));
+    tokio::spawn(a.node.clone().connect(address, Some(b.own)));
+    let mut keys = Vec::new();
+    for request in 1..=3 {
+        let propose = ProposeChannelRequest {
+            request_id: id(request),
+            peer_address: b.own.to_vec(),
+            own_deposit_units: "10000".to_owned(),
+            peer_deposit_units: "8000".to_owned(),
+            period_seconds: PERIOD,
+            token: Vec::new(),
+        };
+        let key = a.client.propose_channel(propose).await.unwrap().into_inner().channel.unwrap().channel_key;
+        a.client.open_channel(OpenChannelRequest { request_id: id(10 + request), channel_key: key.clone() }).await.unwrap();
+        keys.push(key);
+    }
+    for key in &keys[..2] {
+        b.until(key, |channel| channel.phase() == ChannelPhase::Open).await;
+    }
+    b.until(&keys[2], |channel| channel.phase() == ChannelPhase::Proposed).await;
+    // One of the two is paid out: there is room for the third.
+    b.client.create_coop_close(CreateCoopCloseRequest { request_id: id(20), channel_key: keys[0].clone() }).await.unwrap();
+    a.until(&keys[0], |channel| channel.close_offered).await;
+    assert_eq!(world.balance(b.own).await, FUNDS - 16_000, "two deposits, not three");
+    a.client.coop_close(CoopCloseRequest { request_id: id(21), channel_key: keys[0].clone() }).await.unwrap();
+    b.until(&keys[2], |channel| channel.phase() == ChannelPhase::Open).await;
     world.stop.cancel();
 }
 

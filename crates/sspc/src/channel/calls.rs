@@ -6,7 +6,7 @@ use super::{Channel, Error, Goal, Metadata, NewChannel, Received, Tools, judge, 
 use crate::amount::{Amount, Party};
 use crate::chain::check;
 use crate::message::{Envelope, Message};
-use crate::record::{Phase, Record, SignedClose, SignedState};
+use crate::record::{PaidRequest, Phase, Record, RequestId, SignedClose, SignedState};
 use crate::step::{Input, Proven, Refusal};
 use crate::typed::{Balances, Payload, State};
 
@@ -102,6 +102,23 @@ impl Channel {
         self.send_many(&[amount]).await?;
         // Not refused, so there is one.
         self.record.given.ok_or(Error::Reload)
+    }
+
+    /// Pays once for a request: when it was paid for already, in this process or in one before it, nothing is paid and the answer is false.
+    /// The newest [`crate::MAX_REQUESTS`] are remembered, kept together with their payments.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn send_money_once(&mut self, id: RequestId, amount: Amount) -> Result<bool, Error> {
+        if self.reload {
+            return Err(Error::Reload);
+        }
+        match self.record.paid_for(&id) {
+            Some(paid) if paid == amount => return Ok(false),
+            Some(paid) => return Err(Error::RequestUsed(paid)),
+            None => {}
+        }
+        self.run([Input::Pay(amount), Input::PaidFor(PaidRequest { id, amount })]).await.map(|()| true)
     }
 
     /// Pays several times: each a state of its own, kept together.

@@ -52,16 +52,19 @@ impl Channel {
         if self.record.phase.is_final() && self.record.pending.is_none() {
             return Ok(());
         }
+        // A transaction that the node does not take must not hide what the chain shows.
+        let mut looked = Ok(());
         if let Some(pending) = self.record.pending.clone() {
-            self.look_after(&pending.transaction).await?;
+            looked = self.look_after(&pending.transaction).await;
         }
         self.sync().await?;
         let now = self.tools.chain.head().await?.time;
+        // Before anything that can fail.
+        self.alarms.extend(self.record.risk(now));
         if let Some(due) = self.record.due(now) {
             self.transact(due).await?;
         }
-        self.alarms.extend(self.record.risk(now));
-        Ok(())
+        looked
     }
 
     /// What became of a transaction on its way; sends it again when nobody knows it.

@@ -73,6 +73,9 @@ pub enum Error {
     /// The chain has not got there in the configured time; the call can be repeated.
     #[error("still waiting for the chain")]
     Timeout,
+    /// Another amount was paid for this request id.
+    #[error("{0} was paid for this request")]
+    RequestUsed(Amount),
     /// An error before left open what is kept: load the channel again.
     #[error("the channel must be loaded again")]
     Reload,

@@ -1,10 +1,12 @@
 //! Records in a table of Postgres. The database decides who wrote first: a change names the version that it replaces.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::B256;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -22,6 +24,9 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS sspc_channel (
 /// Two processes that start at once must not both make the table.
 const SCHEMA_LOCK: i64 = 0x5353_5043;
 
+/// Longest wait for the database: the guard must not wait for it for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A database with records. Connects anew after a failure; what was under way then has failed.
 pub struct PostgresStore {
     config: Config,
@@ -38,7 +43,7 @@ impl PostgresStore {
         let store = Self { config, client: Mutex::new(None) };
         let client = store.client().await?;
         let schema = format!("BEGIN; SELECT pg_advisory_xact_lock({SCHEMA_LOCK}); {SCHEMA}; COMMIT");
-        client.batch_execute(&schema).await.map_err(database)?;
+        store.within(client.batch_execute(&schema)).await?;
         Ok(store)
     }
 
@@ -47,7 +52,8 @@ impl PostgresStore {
         if let Some(client) = slot.as_ref().filter(|client| !client.is_closed()) {
             return Ok(client.clone());
         }
-        let (client, connection) = self.config.connect(NoTls).await.map_err(database)?;
+        let connected = timeout(PATIENCE, self.config.connect(NoTls)).await;
+        let (client, connection) = connected.map_err(|_| silent())?.map_err(database)?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::warn!(%error, "the connection to the database has ended");
@@ -57,18 +63,29 @@ impl PostgresStore {
         *slot = Some(client.clone());
         Ok(client)
     }
+
+    /// The answer, or an error and a new connection for the next question. A change whose answer did not come may be made all the same, but
+    /// never over a later one: it names the version that it replaces.
+    async fn within<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, StoreError> {
+        let Ok(answer) = timeout(PATIENCE, work).await else {
+            *self.client.lock().await = None;
+            return Err(silent());
+        };
+        answer.map_err(database)
+    }
 }
 
 #[async_trait]
 impl Store for PostgresStore {
     async fn load(&self, key: &B256) -> Result<Option<Record>, StoreError> {
         let client = self.client().await?;
-        let row = client.query_opt("SELECT record FROM sspc_channel WHERE key = $1", &[&key.as_slice()]).await;
-        row.map_err(database)?.map(|row| Ok(Record::decode(row.get(0))?)).transpose()
+        let (key, query) = (key.as_slice(), "SELECT record FROM sspc_channel WHERE key = $1");
+        self.within(client.query_opt(query, &[&key])).await?.map(|row| Ok(Record::decode(row.get(0))?)).transpose()
     }
 
     async fn keys(&self) -> Result<Vec<B256>, StoreError> {
-        let rows = self.client().await?.query("SELECT key FROM sspc_channel", &[]).await.map_err(database)?;
+        let client = self.client().await?;
+        let rows = self.within(client.query("SELECT key FROM sspc_channel", &[])).await?;
         Ok(rows.iter().map(|row| B256::from_slice(row.get(0))).collect())
     }
 
@@ -80,22 +97,19 @@ impl Store for PostgresStore {
             None => {
                 let insert =
                     "INSERT INTO sspc_channel (key, version, name, record) VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING";
-                client.execute(insert, &[&key.as_slice(), &version, &name, &bytes]).await
+                self.within(client.execute(insert, &[&key.as_slice(), &version, &name, &bytes])).await
             }
             Some(expected) => {
                 let update = "UPDATE sspc_channel SET version = $2, name = $3, record = $4 WHERE key = $1 AND version = $5";
-                client.execute(update, &[&key.as_slice(), &version, &name, &bytes, &number(expected)?]).await
+                let expected = number(expected)?;
+                self.within(client.execute(update, &[&key.as_slice(), &version, &name, &bytes, &expected])).await
             }
         };
-        match changed {
-            Ok(1) => Ok(()),
-            Ok(_) => {
-                let stored = self.load(&key).await?.map_or(0, |stored| stored.version);
-                Err(StoreError::Version { stored, expected: expected.unwrap_or(0) })
-            }
-            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Err(StoreError::Taken),
-            Err(error) => Err(database(error)),
+        if changed? == 1 {
+            return Ok(());
         }
+        let stored = self.load(&key).await?.map_or(0, |stored| stored.version);
+        Err(StoreError::Version { stored, expected: expected.unwrap_or(0) })
     }
 }
 
@@ -114,5 +128,9 @@ fn number(version: u64) -> Result<i64, StoreError> {
 }
 
 fn database(error: tokio_postgres::Error) -> StoreError {
-    StoreError::Io(error.to_string())
+    if error.code() == Some(&SqlState::UNIQUE_VIOLATION) { StoreError::Taken } else { StoreError::Io(error.to_string()) }
+}
+
+fn silent() -> StoreError {
+    StoreError::Io("the database does not answer".to_owned())
 }
