@@ -142,7 +142,9 @@ impl Peer {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let config = adnl::Config { key: key.clone(), epoch, listen, advertise: None };
         let records = self.records.clone();
-        let journal = move |record: PeerRecord| drop(records.lock().expect("no panic").insert(record.key.id(), record));
+        let journal = move |record: PeerRecord| {
+            records.lock().expect("no panic").insert(record.key.id(), record);
+        };
         let (endpoint, incoming) = Endpoint::bind(config, journal).await?;
         let address = endpoint.local_addr();
         *open = Some(self.serve(endpoint, incoming, key, epoch, serve)?);
