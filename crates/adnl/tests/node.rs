@@ -321,6 +321,29 @@ fn repeated_datagrams_repeat_answers_only() {
     }
 }
 
+/// Whoever repeats the very datagrams of a question in parts (tonutils-go v1.15.0 does) has its answer once more.
+#[test]
+fn repeated_parts_of_a_query_repeat_its_answer() {
+    let mut link = Link::new(0, 1);
+    link.meet(0);
+    link.run(Duration::from_secs(3));
+    let question: Vec<u8> = (0..5000).map(|i| i as u8).collect();
+    let id = link.ask(0, &question);
+    let parts: Vec<Vec<u8>> = link.flying.iter().map(|flying| flying.3.clone()).collect();
+    assert!(parts.len() > 3, "{} datagrams", parts.len());
+    link.expect_answer(0, &id, &question, Duration::from_millis(10));
+    let (now, from, before) = (link.now(), link.sides[0].addr, link.sides[1].node.stats());
+    for part in &parts {
+        link.sides[1].node.handle_datagram(now, from, &mut part.clone());
+        link.collect();
+    }
+    let after = link.sides[1].node.stats();
+    assert_eq!((after.received, after.repeated), (before.received, before.repeated + parts.len() as u64));
+    // The answer is as long as the question: one copy of it.
+    assert_eq!(after.sent - before.sent, parts.len() as u64);
+    assert_eq!(link.sides[1].executed[&question[..]], 1);
+}
+
 #[test]
 fn an_unanswered_query_is_repeated_and_executed_once() {
     let mut link = Link::new(0, 1);
