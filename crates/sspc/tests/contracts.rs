@@ -1,7 +1,11 @@
 //! Every way to end a channel, on both contracts, in the native coin and in a token; exact balances.
 #![cfg(feature = "revm")]
 
-use sspc::{Amount, Balances, Envelope, Error, Message, Party, Phase, Refusal, Risk, Round, Set, Stage, Variant};
+use alloy_primitives::{Address, Bytes, U256};
+use sspc::{
+    Amount, Balances, Chain as _, Envelope, Error, Message, Party, Phase, Refusal, Request, Risk, Round, Set, Simulation, Stage,
+    Variant,
+};
 
 const PERIOD: u32 = 3_600;
 const DEPOSITS: (u128, u128) = (10_000, 8_000);
@@ -220,6 +224,27 @@ async fn a_channel_without_a_deposit_of_b_needs_no_acceptance() {
         stage.a.watch().await.unwrap();
         check(&stage, -400, 400).await;
     }
+}
+
+/// Nothing is made again in the place of a transaction whose number another one has taken, before that is certain.
+#[tokio::test]
+async fn a_transaction_is_replaced_when_another_one_is_deep_enough() {
+    let (simulation, account) = (Simulation::new(1), Address::repeat_byte(7));
+    let chain = simulation.account(account, U256::from(1_000_000));
+    let pay = async |value: u64| {
+        let request = Request { to: Some(Address::repeat_byte(9)), value: U256::from(value), data: Bytes::new(), spare_gas: 0 };
+        chain.prepare(request).await.unwrap()
+    };
+    let (first, other) = (pay(1).await, pay(2).await);
+    assert!(!chain.is_replaced(&first, 0).await.unwrap());
+    chain.broadcast(&other).await.unwrap();
+    assert!(chain.is_replaced(&first, 0).await.unwrap());
+    for _ in 0..3 {
+        assert!(!chain.is_replaced(&first, 3).await.unwrap());
+        simulation.pass(1);
+    }
+    assert!(chain.is_replaced(&first, 3).await.unwrap());
+    assert!(!chain.is_replaced(&other, 0).await.unwrap());
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ impl Chain for RpcChain {
             // The node has it already, or a block has.
             Err(error) => {
                 let known = within(self.provider.get_transaction_by_hash(transaction.hash)).await?.is_some();
-                if known || self.is_replaced(transaction).await? { Ok(()) } else { Err(error) }
+                if known || self.is_replaced(transaction, 0).await? { Ok(()) } else { Err(error) }
             }
         }
     }
@@ -150,11 +150,12 @@ impl Chain for RpcChain {
         Ok(Some(Receipt { block, success: receipt.status(), logs, gas: receipt.gas_used }))
     }
 
-    async fn is_replaced(&self, transaction: &Prepared) -> Result<bool, ChainError> {
+    async fn is_replaced(&self, transaction: &Prepared, confirmations: u64) -> Result<bool, ChainError> {
         let envelope = alloy::consensus::TxEnvelope::decode_2718(&mut transaction.raw.as_slice());
         let number = envelope.map_err(|_| ChainError::Answer("not a transaction"))?.nonce();
+        let deep = BlockId::number(self.head().await?.number.saturating_sub(confirmations));
         // In this order: a receipt that came in between is seen.
-        let next = within(self.provider.get_transaction_count(self.account).latest()).await?;
+        let next = within(self.provider.get_transaction_count(self.account).block_id(deep)).await?;
         Ok(next > number && self.receipt(&transaction.hash).await?.is_none())
     }
 

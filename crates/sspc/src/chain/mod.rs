@@ -143,11 +143,12 @@ pub trait Chain: Send + Sync {
     /// The node.
     async fn receipt(&self, hash: &B256) -> Result<Option<Receipt>, ChainError>;
 
-    /// Whether a transaction without a receipt can never have one: the account's next number is past its own.
+    /// Whether a transaction without a receipt can never have one: another one of the account has its number, in a block that is
+    /// `confirmations` deep. Not only in the newest one: a node that lags may know the number and not yet the receipt.
     ///
     /// # Errors
     /// The node.
-    async fn is_replaced(&self, transaction: &Prepared) -> Result<bool, ChainError>;
+    async fn is_replaced(&self, transaction: &Prepared, confirmations: u64) -> Result<bool, ChainError>;
 
     /// Native coin of an account.
     ///

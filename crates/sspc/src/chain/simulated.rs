@@ -280,10 +280,12 @@ impl Chain for SimulatedChain {
         Ok(self.simulation.state().receipts.get(hash).cloned())
     }
 
-    async fn is_replaced(&self, transaction: &Prepared) -> Result<bool, ChainError> {
-        let mut state = self.simulation.state();
+    async fn is_replaced(&self, transaction: &Prepared, confirmations: u64) -> Result<bool, ChainError> {
+        let state = self.simulation.state();
         let decoded = decode(&transaction.raw, state.chain_id)?;
-        let next = nonce(&mut state.database, decoded.caller)?;
+        let deep = state.head.number.saturating_sub(confirmations);
+        let Some((_, database)) = state.history.range(..=deep).next_back() else { return Ok(false) };
+        let next = nonce(&mut database.clone(), decoded.caller)?;
         Ok(next > decoded.nonce && !state.receipts.contains_key(&transaction.hash))
     }
 

@@ -192,7 +192,7 @@ impl Channel {
             return if receipt.success { Ok(true) } else { Err(Error::Failed) };
         }
         if chain.receipt(&transaction.hash).await?.is_none() {
-            if chain.is_replaced(transaction).await? {
+            if chain.is_replaced(transaction, self.tools.settings.confirmations).await? {
                 return Err(Error::Replaced);
             }
             chain.broadcast(transaction).await?;

@@ -73,7 +73,9 @@ impl Channel {
         match self.deep_receipt(transaction).await? {
             Some(receipt) => self.mined_pending(transaction, &receipt).await,
             None if chain.receipt(&transaction.hash).await?.is_some() => Ok(()),
-            None if chain.is_replaced(transaction).await? => self.run([Input::Dropped(transaction.clone())]).await,
+            None if chain.is_replaced(transaction, self.tools.settings.confirmations).await? => {
+                self.run([Input::Dropped(transaction.clone())]).await
+            }
             None => Ok(chain.broadcast(transaction).await?),
         }
     }
