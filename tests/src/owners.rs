@@ -6,8 +6,9 @@ use testnet::Node;
 
 use crate::database;
 
-/// Notes every change of a row that belongs to a shard: by which connection, and who owned the shard in that moment. The fence of each
-/// commit locks the shard's row, so owner and epoch cannot change under it. A task may be inserted by anybody, so only its end counts.
+/// Notes every move of a channel and every task's end: by which connection, and who owned the shard in that moment. The fence of each commit locks the
+/// shard's row, so owner and epoch cannot change under it. A task may be inserted by anybody, so only its end counts. The tables behind the journal
+/// are no evidence: any engine may fold what was committed.
 const NOTE_CHANGES: &str = r"
 CREATE SCHEMA watch;
 CREATE TABLE watch.change (
@@ -16,23 +17,14 @@ CREATE TABLE watch.change (
 CREATE FUNCTION watch.note() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     r jsonb;
-    v_shard smallint;
 BEGIN
     IF TG_OP = 'DELETE' THEN r := to_jsonb(OLD); ELSE r := to_jsonb(NEW); END IF;
-    v_shard := r->>'shard';
-    IF v_shard IS NULL THEN
-        SELECT c.shard INTO v_shard FROM engine.channel c WHERE c.address = (r->>'channel')::bytea;
-    END IF;
     INSERT INTO watch.change (what, writer, owner, shard, epoch)
     SELECT TG_TABLE_NAME || ' ' || TG_OP, current_setting('application_name'), 'causeway-engine ' || s.owner, s.shard, s.epoch
-    FROM engine.shard s WHERE s.shard = v_shard;
+    FROM engine.shard s WHERE s.shard = (r->>'shard')::smallint;
     RETURN NULL;
 END $$;
-CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON engine.channel FOR EACH ROW EXECUTE FUNCTION watch.note();
-CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON engine.conditional FOR EACH ROW EXECUTE FUNCTION watch.note();
-CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON engine.signed_body FOR EACH ROW EXECUTE FUNCTION watch.note();
-CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON engine.peer_state FOR EACH ROW EXECUTE FUNCTION watch.note();
-CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON engine.leg FOR EACH ROW EXECUTE FUNCTION watch.note();
+CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON engine.head FOR EACH ROW EXECUTE FUNCTION watch.note();
 CREATE TRIGGER note AFTER UPDATE OR DELETE ON engine.task FOR EACH ROW EXECUTE FUNCTION watch.note();
 ";
 

@@ -6,14 +6,18 @@ use anyhow::ensure;
 
 /// Builds the services' binaries, the chain and the CLI; their folder.
 pub fn services(debug: bool) -> anyhow::Result<PathBuf> {
-    binaries(&["devnet", "channel-engine", "peer-gateway", "chain-indexer", "route-planner", "cli"], debug)
+    let names =
+        ["devnet", "channel-engine", "peer-gateway", "chain-indexer", "route-planner"].map(|name| format!("causeway-{name}"));
+    let names: Vec<&str> = names.iter().map(String::as_str).chain(["causeway"]).collect();
+    binaries(&names, debug)
 }
 
-/// Builds the binaries of these packages; their folder.
-pub fn binaries(packages: &[&str], debug: bool) -> anyhow::Result<PathBuf> {
+/// Builds these binaries; their folder. With the features of the whole workspace: those of a few packages alone would have every dependency built
+/// a second time for the tests.
+pub fn binaries(names: &[&str], debug: bool) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo());
-    command.current_dir(crate::root()).args(["build", "--bins"]);
-    command.args(packages.iter().flat_map(|p| ["-p", p]));
+    command.current_dir(crate::root()).args(["build", "--workspace"]);
+    command.args(names.iter().flat_map(|name| ["--bin", name]));
     if !debug {
         command.arg("--release");
     }

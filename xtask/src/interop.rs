@@ -31,7 +31,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!("skipped: go not found");
         return Ok(());
     }
-    let binaries = crate::build::binaries(&["interop-peer", "devnet"], true)?;
+    let binaries = crate::build::binaries(&["interop-peer", "causeway-devnet"], true)?;
     let mut failed = Vec::new();
     for module in MODULES.into_iter().filter(|module| arguments.library.as_deref().is_none_or(|only| only == *module)) {
         let started = Instant::now();

@@ -29,6 +29,8 @@ pub use error_code::ErrorCode;
 pub use health::{Gate, Health, LIVENESS, READINESS, is_ready};
 pub use in_process::{InProcess, InProcessListener};
 pub use metrics::Metrics;
+/// What a service's binary allocates with: many small, short-lived values of many tasks are what it lives on.
+pub use mimalloc::MiMalloc as Allocator;
 pub use proto::{FILE_DESCRIPTOR_SET, common, engine, gateway, indexer, planner, sspc};
 pub use security::{Credentials, TlsClientConfig, TlsServerConfig};
 pub use server::{BoundServer, Server, ServerConfig, ServerError};

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ed25519_dalek::Signer;
 use protocol::{
-    Address, Alarm, Answer, CallFailed, CallId, Channel, Effect, Env, Event, Key, ReplyId, Response, Status, Step, Task, Write,
+    Address, Alarm, Answer, CallFailed, CallId, Channel, Effect, Env, Event, Key, Outgoing, ReplyId, Response, Status, Step,
+    Task, Write,
     envelope::{self, ToSign},
 };
 use sha2::{Digest, Sha256};
@@ -260,7 +261,12 @@ impl World {
         let env = Env { now, random, policy: &node.policy, released_elsewhere, used_key };
         let locked = matches!(event, Event::Answer { answer: Ok(Answer::Decision { agreed: true, .. }), .. });
         let tick = matches!(event, Event::Tick);
+        let agreed = matches!(event, Event::Answer { answer: Ok(Answer::Proposal { agreed: true, .. }), .. });
         let step = actor.channel.step(&env, event);
+        let right = !actor.channel.row().left;
+        if right && agreed && step.effects.iter().any(|e| matches!(e, Effect::Call { request: Outgoing::Propose { .. }, .. })) {
+            self.coverage.hit("the right side keeps the lock for its next proposal");
+        }
         let vain =
             tick && step.writes.is_empty() && step.effects.is_empty() && actor.channel.next_wake().is_some_and(|at| at <= now);
         if vain {

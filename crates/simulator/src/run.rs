@@ -212,6 +212,7 @@ pub const REQUIRED_PATHS: &[&str] = &[
     "call timed out",
     "proposal answered busy",
     "lock answered busy",
+    "the right side keeps the lock for its next proposal",
     "request: paid",
     "request: failed",
     "incoming leg paid",

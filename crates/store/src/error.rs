@@ -19,6 +19,9 @@ pub enum Error {
     /// What is stored is not what was written: the row and the rule.
     #[error("stored {0} is not valid")]
     Corrupt(&'static str),
+    /// The journal contradicts the tables: what must never happen has (docs/runbooks/journal.md). Nothing was folded.
+    #[error("the journal cannot be folded: {0}")]
+    Journal(String),
     /// A change that contradicts itself, and so was not tried.
     #[error("inconsistent change: {0}")]
     Inconsistent(&'static str),

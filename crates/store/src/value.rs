@@ -2,6 +2,7 @@
 //! arrays.
 
 use bytes::{BufMut, BytesMut};
+use serde::{Deserialize, Serialize};
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use crate::Error;
@@ -9,7 +10,7 @@ use crate::Error;
 type BoxError = Box<dyn std::error::Error + Sync + Send>;
 
 /// Nano in `numeric`: lossless, no text in between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Nano(pub u128);
 
 /// Digits of `numeric` have base 10,000.
@@ -66,8 +67,8 @@ impl<'a> FromSql<'a> for Nano {
     }
 }
 
-/// A field of a [`Record`].
-#[derive(Debug, Clone, PartialEq)]
+/// A field of a [`Record`]. The journal keeps it by its place in this list: new kinds go to the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
@@ -139,7 +140,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 }
 
 /// A row of a composite type, its fields in the type's order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record(pub Vec<Value>);
 
 impl ToSql for Record {

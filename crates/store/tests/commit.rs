@@ -6,6 +6,10 @@ use common::*;
 use protocol::{Attempt, NewTask, Order, OrderMessage, Outcome, RequestResult, Side, Task, Write};
 use store::{Change, Error, Verdict, chain::NewOrder, engine, lease};
 use tokio_postgres::Client;
+use wire::Body;
+
+/// The rule that a body breaks which is not above the last one that we signed.
+const ANOTHER_BODY: &str = "another body was signed at that seqno";
 
 /// Another session with the locks on a shard that a takeover has.
 async fn lock_shard(node: &Node, shard: u8) -> Client {
@@ -144,7 +148,7 @@ async fn every_change_of_a_batch_has_its_own_verdict() {
     assert_eq!(used_key.await.unwrap(), Verdict::UsedKey(virtual_key(9)));
     assert_eq!(behind_it.await.unwrap(), Verdict::Stale);
     assert_eq!(gone.await.unwrap(), Verdict::TaskGone);
-    assert_eq!(refused.await.unwrap(), Verdict::Refused("signed_body_pkey".into()));
+    assert_eq!(refused.await.unwrap(), Verdict::Refused(ANOTHER_BODY.into()));
     let versions = [3, 2, 3, 1, 1, 1, 1, 1];
     for (channel, version) in channels.iter().zip(versions) {
         assert_eq!(node.version(channel).await, version);
@@ -204,7 +208,7 @@ async fn seqno_sent_and_a_closed_channel_never_go_back() {
 }
 
 #[tokio::test]
-async fn two_agreed_bodies_and_a_third_body_cannot_be() {
+async fn a_third_body_is_refused_before_it_is_signed() {
     let node = Node::start().await;
     let committer = node.committer().await;
     let mut channel = node.channel(&committer, 1).await;
@@ -212,25 +216,70 @@ async fn two_agreed_bodies_and_a_third_body_cannot_be() {
     let both = vec![signed(1, Attempt::Action), signed(1, Attempt::Increment), outcome(Attempt::Action, Outcome::Refused)];
     assert_eq!(committer.commit(channel.change(both)).await.unwrap(), Verdict::Applied);
 
-    let third = channel.clone().change(vec![signed(1, Attempt::Action)]);
-    assert_eq!(committer.commit(third).await.unwrap(), Verdict::Refused("signed_body_pkey".into()));
-    let twice = vec![outcome(Attempt::Action, Outcome::Agreed), outcome(Attempt::Increment, Outcome::Agreed)];
-    let verdict = committer.commit(channel.clone().change(twice)).await.unwrap();
-    assert_eq!(verdict, Verdict::Refused("signed_body_agreed".into()));
-
+    for attempt in [Attempt::Action, Attempt::Increment] {
+        let again = channel.clone().change(vec![signed(1, attempt)]);
+        assert_eq!(committer.commit(again).await.unwrap(), Verdict::Refused(ANOTHER_BODY.into()));
+    }
+    let falling = channel.clone().change(vec![signed(2, Attempt::Increment), signed(2, Attempt::Action)]);
+    assert_eq!(committer.commit(falling).await.unwrap(), Verdict::Refused(ANOTHER_BODY.into()));
     let resolved = vec![outcome(Attempt::Increment, Outcome::Agreed), outcome(Attempt::Action, Outcome::Void)];
-    assert_eq!(committer.commit(channel.change(resolved)).await.unwrap(), Verdict::Applied);
-    // What is void stays void.
-    let refused = vec![outcome(Attempt::Action, Outcome::Refused)];
-    let verdict = committer.commit(channel.clone().change(refused)).await.unwrap();
-    assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
     channel.row.our = body(1, 0);
-    assert_eq!(
-        committer.commit(channel.change(vec![outcome(Attempt::Action, Outcome::Agreed)])).await.unwrap(),
-        Verdict::Applied
-    );
+    assert_eq!(committer.commit(channel.change(resolved)).await.unwrap(), Verdict::Applied);
+    // Alone at its seqno: that it is agreed is said by the channel's row.
+    assert_eq!(committer.commit(channel.change(vec![signed(2, Attempt::Action)])).await.unwrap(), Verdict::Applied);
     let bodies = engine::signed(&node.pool.get().await.unwrap(), &channel.row.address, 0).await.unwrap();
-    assert_eq!(bodies.iter().map(|b| b.outcome).collect::<Vec<_>>(), [Some(Outcome::Void), Some(Outcome::Agreed)]);
+    let outcomes: Vec<_> = bodies.iter().map(|b| b.outcome).collect();
+    assert_eq!(outcomes, [Some(Outcome::Void), Some(Outcome::Agreed), None]);
+}
+
+#[tokio::test]
+async fn what_the_tables_contradict_is_never_folded_and_stops_the_engine() {
+    let outcome = |attempt, outcome| Write::BodyOutcome { seqno: 1, attempt, outcome };
+    let (agreed, other) = ((Attempt::Action, Outcome::Agreed), (Attempt::Increment, Outcome::Agreed));
+    let gone = Write::ConditionRemoved { side: Side::Our, key: virtual_key(1), until: 1 };
+    let broken: [(&str, Vec<Write>, Vec<Write>); 4] = [
+        (
+            "signed_body_agreed",
+            vec![signed(1, Attempt::Action), signed(1, Attempt::Increment)],
+            vec![outcome(agreed.0, agreed.1), outcome(other.0, other.1)],
+        ),
+        (
+            "no such open body",
+            vec![
+                signed(1, Attempt::Action),
+                signed(1, Attempt::Increment),
+                outcome(Attempt::Action, Outcome::Void),
+                outcome(Attempt::Increment, Outcome::Agreed),
+            ],
+            // What is void stays void.
+            vec![outcome(Attempt::Action, Outcome::Refused)],
+        ),
+        ("no such condition", vec![], vec![gone]),
+        (
+            "conditional_live",
+            vec![Write::ConditionAdded { side: Side::Our, condition: condition(1), since: 1 }],
+            vec![Write::ConditionAdded { side: Side::Our, condition: same_index(1), since: 2 }],
+        ),
+    ];
+    for (rule, before, what) in broken {
+        let node = Node::start().await;
+        let committer = node.committer().await;
+        let mut channel = node.channel(&committer, 1).await;
+        assert_eq!(committer.commit(channel.change(before)).await.unwrap(), Verdict::Applied);
+        let client = node.pool.get().await.unwrap();
+        engine::fold(&client).await.unwrap();
+        let tables = node.tables().await;
+        assert_eq!(committer.commit(channel.change(what)).await.unwrap(), Verdict::Applied);
+        // Nobody who reads gets anything, nothing is lost, and the engine learns that it must stop.
+        for _ in 0..2 {
+            let error = engine::fold(&client).await.unwrap_err();
+            assert!(matches!(&error, Error::Journal(r) if r == rule), "{error:?} is not {rule}");
+            assert!(engine::signed(&client, &channel.row.address, 0).await.is_err());
+        }
+        assert_eq!(node.tables().await, tables);
+        assert_eq!(node.count("SELECT count(*) FROM engine.journal", &[]).await, 1);
+        assert!(committer.spoiled().await.contains(rule));
+    }
 }
 
 #[tokio::test]
@@ -239,15 +288,84 @@ async fn another_body_of_the_peer_never_replaces_the_stored_one_but_a_newer_sign
     let committer = node.committer().await;
     let mut channel = node.channel(&committer, 1).await;
     let first = channel.peer_state(1, body(1, 5));
+    channel.row.their = body(1, 5);
     assert_eq!(committer.commit(channel.change(vec![Write::PeerState(first)])).await.unwrap(), Verdict::Applied);
+    let client = node.pool.get().await.unwrap();
+    engine::fold(&client).await.unwrap();
+    let mut replaced = channel.clone();
+    replaced.row.their = body(1, 6);
     let other = channel.peer_state(1, body(1, 6));
-    let verdict = committer.commit(channel.clone().change(vec![Write::PeerState(other)])).await.unwrap();
+    let verdict = committer.commit(replaced.change(vec![Write::PeerState(other)])).await.unwrap();
     assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
     channel.row.our = body(1, 0);
     let newer = channel.peer_state(1, body(1, 5));
     assert_eq!(committer.commit(channel.change(vec![Write::PeerState(newer)])).await.unwrap(), Verdict::Applied);
-    let stored = engine::peer_states(&node.pool.get().await.unwrap(), &channel.row, 0).await.unwrap();
-    assert_eq!(stored, [newer]);
+    assert_eq!(engine::peer_states(&client, &channel.row, 0).await.unwrap(), [newer]);
+    // Nor by way of the journal, should the channel's row not tell.
+    assert_eq!(committer.commit(channel.change(vec![Write::PeerState(other)])).await.unwrap(), Verdict::Applied);
+    assert!(matches!(engine::fold(&client).await, Err(Error::Journal(_))));
+}
+
+#[tokio::test]
+async fn many_fold_at_once_and_everything_is_folded_once_and_in_order() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channels = Vec::new();
+    for n in 0..4 {
+        channels.push(node.channel(&committer, n).await);
+    }
+    let folding: Vec<_> = (0..6)
+        .map(|_| {
+            let pool = node.pool.clone();
+            tokio::spawn(async move {
+                for _ in 0..40 {
+                    engine::fold(&pool.get().await.unwrap()).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for seqno in 1..=60 {
+        for channel in &mut channels {
+            // The last body is always agreed, and a condition comes and goes.
+            let (now, before) = (condition(seqno as u8), condition(seqno as u8 - 1));
+            let mut writes =
+                vec![signed(seqno, Attempt::Action), Write::ConditionAdded { side: Side::Our, condition: now, since: seqno }];
+            if seqno > 1 {
+                writes.push(Write::ConditionRemoved { side: Side::Our, key: before.key, until: seqno });
+            }
+            channel.row.our = Body { seqno, sent: 1, conditionals: [0; 32] };
+            assert_eq!(committer.commit(channel.change(writes)).await.unwrap(), Verdict::Applied);
+        }
+    }
+    for folds in folding {
+        folds.await.unwrap();
+    }
+    let client = node.pool.get().await.unwrap();
+    for channel in &channels {
+        let bodies = engine::signed(&client, &channel.row.address, 0).await.unwrap();
+        assert_eq!(bodies.iter().map(|b| b.body.body.seqno).collect::<Vec<_>>(), (1..=60).collect::<Vec<_>>());
+        for seqno in [1, 30, 60] {
+            let version = engine::Version::Agreed { side: Side::Our, seqno };
+            let conditions = engine::dictionary(&client, &channel.row.address, version).await.unwrap();
+            assert_eq!(conditions, [condition(seqno as u8)]);
+        }
+        assert_eq!(node.version(channel).await, 61);
+    }
+    assert_eq!(node.count("SELECT count(*) FROM engine.journal", &[]).await, 0);
+}
+
+#[tokio::test]
+async fn what_an_engine_left_in_the_journal_the_next_one_finds_in_the_tables() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+    assert_eq!(committer.commit(channel.change(vec![signed(1, Attempt::Action)])).await.unwrap(), Verdict::Applied);
+    // It ends here, as by kill -9: whatever its folder has not done, nobody of it will do.
+    std::mem::forget(committer);
+    let mut client = node.pool.get().await.unwrap();
+    let loaded = engine::load(&mut client, &[channel.shard]).await.unwrap();
+    assert_eq!((loaded.len(), loaded[0].row.version), (1, 2));
+    assert_eq!(engine::signed(&client, &channel.row.address, 0).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -421,7 +539,7 @@ async fn a_command_is_carried_out_once() {
     let task = task("request:r", &channel);
     let submit = |content| engine::submit(&client, "r", content, &task, 0);
     assert_eq!(submit(&[1; 32]).await.unwrap(), engine::Submitted::Queued);
-    assert_eq!(submit(&[1; 32]).await.unwrap(), engine::Submitted::Known(None));
+    assert_eq!(submit(&[1; 32]).await.unwrap(), engine::Submitted::Known);
     assert_eq!(submit(&[2; 32]).await.unwrap(), engine::Submitted::Conflict);
     assert_eq!(engine::results(&client, &["r"]).await.unwrap(), []);
 
@@ -431,7 +549,7 @@ async fn a_command_is_carried_out_once() {
     assert_eq!(committer.commit(change).await.unwrap(), Verdict::Applied);
     assert_eq!(engine::results(&client, &["r", "s"]).await.unwrap(), [("r".to_string(), RequestResult::Opened)]);
     // The task is gone, and still the command is not carried out again.
-    assert_eq!(submit(&[1; 32]).await.unwrap(), engine::Submitted::Known(Some(RequestResult::Opened)));
+    assert_eq!(submit(&[1; 32]).await.unwrap(), engine::Submitted::Known);
     assert_eq!(engine::due(&client, &[channel.shard], 0, &[], 10).await.unwrap(), []);
     assert_eq!(committer.commit(channel.change(vec![result(paid.clone())])).await.unwrap(), Verdict::Applied);
     // A final result stays.

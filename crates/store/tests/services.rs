@@ -118,6 +118,7 @@ async fn the_audit_finds_value_that_appeared() {
     let summary = engine::channel_of(&client, &channel.row.address).await.unwrap().unwrap();
     assert_eq!(summary.available(), [47, 53]);
 
+    engine::fold(&client).await.unwrap();
     let rule_after = async |sql: &str| {
         client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
         let found = engine::audit(&client).await.unwrap();

@@ -114,7 +114,7 @@ async fn a_killed_backend_is_survived() {
     let mut channel = node.channel(&committer, 1).await;
     let (blocker, connection) = tokio_postgres::connect(&node.url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    blocker.batch_execute("BEGIN; LOCK TABLE engine.channel IN EXCLUSIVE MODE").await.unwrap();
+    blocker.batch_execute("BEGIN; LOCK TABLE engine.head IN EXCLUSIVE MODE").await.unwrap();
     let verdict = committer.commit(channel.change(vec![signed(1, Attempt::Action)]));
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                 WHERE datname = current_database() AND state = 'active' AND query LIKE '%engine.commit(%' AND pid <> pg_backend_pid()";
@@ -154,16 +154,10 @@ async fn a_stopped_database_is_waited_for() {
             assert_eq!(verdict.await.unwrap(), Verdict::Applied);
         }
     }
-    let versions: Vec<i64> = pool
-        .get()
-        .await
-        .unwrap()
-        .query("SELECT version FROM engine.channel", &[])
-        .await
-        .unwrap()
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
+    let client = pool.get().await.unwrap();
+    store::engine::fold(&client).await.unwrap();
+    let versions: Vec<i64> =
+        client.query("SELECT version FROM engine.channel", &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(versions, [3; 6]);
     committer.shutdown().await;
 }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::Parser;
 use rpc::{Health, Metrics, Telemetry};
 
+#[global_allocator]
+static ALLOCATOR: rpc::Allocator = rpc::Allocator;
+
 /// Reads the chain for a node: channel contracts, events for the engine; sends the node's transactions.
 #[derive(Parser)]
 #[command(version)]

@@ -142,17 +142,22 @@ impl Context {
     pub async fn alarm(&self, channel: &Address, alarm: &Alarm) {
         error!(channel = hex::encode(channel), ?alarm, "alarm");
         if let Alarm::ForeignSignature { .. } = alarm {
-            let reason = "a signature of ours was seen over a state that the database does not have";
-            let frozen = match self.pool.get().await {
-                Ok(client) => store::engine::freeze(&client, reason).await,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = frozen {
-                error!(%error, "the freeze was not written");
-            }
-            self.frozen.cancel();
-            self.stop.cancel();
+            self.freeze("a signature of ours was seen over a state that the database does not have").await;
         }
+    }
+
+    /// Freezes the node: this engine at once, the others as soon as they read it.
+    pub async fn freeze(&self, reason: &str) {
+        error!(reason, "the node is frozen: nothing is signed any more (docs/runbooks)");
+        let frozen = match self.pool.get().await {
+            Ok(client) => store::engine::freeze(&client, reason).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = frozen {
+            error!(%error, "the freeze was not written");
+        }
+        self.frozen.cancel();
+        self.stop.cancel();
     }
 
     /// The messages for the wallet that a step's orders come to, signed (payments 7.7).

@@ -152,6 +152,7 @@ pub async fn run(
     tokio::spawn(cluster::poke(ctx.clone()));
     tokio::spawn(cluster::look(ctx.clone()));
     tokio::spawn(metrics::keep(ctx.clone()));
+    tokio::spawn(freeze_when_spoiled(ctx.clone()));
     let services = (api::service(ctx.clone(), wiring.planner, wiring.indexer, partners), cluster::Cluster::server(ctx.clone()));
     let serving = async {
         let served = serve(&config, wiring.listener, services, &health, &metrics, &ctx.stop).await;
@@ -161,6 +162,14 @@ pub async fn run(
     };
     let (served, ()) = tokio::join!(serving, shutdown::drain(&ctx, keeper));
     served
+}
+
+/// Nothing more is signed once what was committed contradicts the tables (design 4).
+async fn freeze_when_spoiled(ctx: Arc<Context>) {
+    tokio::select! {
+        () = ctx.stop.cancelled() => {}
+        reason = ctx.committer.spoiled() => ctx.freeze(&reason).await,
+    }
 }
 
 /// Ends a freeze: the operator's decision, who has shell access to the node. Not a call of the API: no engine of a frozen node serves one, and no token

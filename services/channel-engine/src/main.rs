@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::Parser;
 use rpc::{Health, Metrics, Telemetry};
 
+#[global_allocator]
+static ALLOCATOR: rpc::Allocator = rpc::Allocator;
+
 /// Owns channels: proposals, requests, legs, timers; serves the node's API.
 #[derive(Parser)]
 #[command(version)]

@@ -94,7 +94,7 @@ async fn a_channel_that_the_peer_has_forgotten_does_not_keep_it_out_for_ever() -
     let forgotten = world.agree(0, 1, TON).await?;
     let a = world.nodes[0].pool.get().await?;
     world.stop_engine(0).await?;
-    for table in ["task", "channel", "signed_body", "peer_state", "offer", "request"] {
+    for table in ["journal", "head", "task", "channel", "signed_body", "peer_state", "offer", "request"] {
         a.execute(&format!("DELETE FROM engine.{table}"), &[]).await?;
     }
     // The moment is part of a channel's id.

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::Parser;
 use rpc::{Health, Metrics, Telemetry};
 
+#[global_allocator]
+static ALLOCATOR: rpc::Allocator = rpc::Allocator;
+
 /// A whole node in one process: channels, peers, the chain and routes on one database.
 #[derive(Parser)]
 #[command(version)]

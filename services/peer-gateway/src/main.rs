@@ -7,6 +7,9 @@ use clap::Parser;
 use peer_gateway::{Config, Listener};
 use rpc::{Health, Metrics, Server, Telemetry};
 
+#[global_allocator]
+static ALLOCATOR: rpc::Allocator = rpc::Allocator;
+
 /// Sessions with the peers of a node: ADNL, RLDP, discovery, authentication.
 #[derive(Parser)]
 #[command(version)]

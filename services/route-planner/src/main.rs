@@ -7,6 +7,9 @@ use clap::Parser;
 use route_planner::{Config, Listener};
 use rpc::{Health, Metrics, Server, Telemetry};
 
+#[global_allocator]
+static ALLOCATOR: rpc::Allocator = rpc::Allocator;
+
 /// Finds chains of channels with their fees and deadlines.
 #[derive(Parser)]
 #[command(version)]

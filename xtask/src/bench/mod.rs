@@ -91,9 +91,9 @@ async fn bench(arguments: &Arguments, binaries: PathBuf) -> anyhow::Result<()> {
 }
 
 async fn row(network: &Network, name: &str, pairs: &[(&Node, &Node)], in_flight: usize, transfers: usize) -> anyhow::Result<()> {
-    let meter = Meter::start(network);
+    let meter = Meter::start(network).await?;
     let done = Load { pairs, in_flight, transfers }.run().await?;
-    let cost = meter.stop(network, transfers);
+    let cost = meter.stop(network, transfers).await?;
     println!(
         "{name:<34} {:>10.0} {:>9.1} {:>9.1} {:>9.2} {:>8}",
         done.per_second(),

@@ -1,4 +1,5 @@
-//! The channel lock (payments 4.2). The left side is its master. Fairness: the left lets a waiting right side go first (design 5).
+//! The channel lock (payments 4.2). The left side is its master. Fairness: who holds it makes at most [`RUN`] proposals in a row while the other side
+//! waits (design 5).
 
 use super::{CallKind, Channel};
 use crate::{
@@ -12,12 +13,19 @@ const WAIT_MS: u64 = 2_000;
 const LEASE_MS: u64 = 60_000;
 /// How often the holder of a granted lock is asked whether it still holds it.
 const WATCH_MS: u64 = 5_000;
+/// Proposals in a row. More than one, because the lock's way to the right side and back costs as much as a proposal; few, because the left cannot see
+/// when it is the right's last.
+const RUN: u32 = 4;
 
 /// The lock as this process holds it. Never persisted: whoever holds it asks again.
 #[derive(Debug, Default)]
 pub(super) struct Lock {
     held: Held,
     waiting: Option<Waiting>,
+    /// The right side: under which id it asked for the lock, until it gives it back.
+    asked: Option<i64>,
+    /// Own proposals in a row: the right's under one id, the left's while the right waits.
+    run: u32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -62,27 +70,57 @@ impl Lock {
         }
     }
 
-    /// Takes the lock for an attempt of ours, if nobody has it and nobody waits for it.
+    /// Takes the lock for an attempt of ours, if nobody has it and it is our turn.
     pub(super) fn take(&mut self) -> bool {
-        let free = self.held == Held::Free && self.waiting.is_none();
+        let free = self.held == Held::Free && (self.waiting.is_none() || self.is_our_turn());
         if free {
             self.held = Held::Own;
+            self.run = if self.waiting.is_some() { self.run + 1 } else { 1 };
         }
         free
+    }
+
+    /// Whether we go first although the other side waits.
+    fn is_our_turn(&self) -> bool {
+        (1..RUN).contains(&self.run)
     }
 
     pub(super) fn is_free(&self) -> bool {
         self.held == Held::Free && self.waiting.is_none()
     }
 
-    /// Ends our own hold.
-    pub(super) fn release(&mut self) {
+    /// The right side asks the left for it.
+    pub(super) fn ask(&mut self, id: i64) {
+        self.asked = Some(id);
+    }
+
+    /// The left has refused.
+    pub(super) fn refused(&mut self) {
+        self.asked = None;
+    }
+
+    /// Keeps the right side's lock for one more proposal, if there may be one. It has to be made in the same step.
+    pub(super) fn keep(&mut self) -> bool {
+        let keeps = self.held == Held::Own && self.asked.is_some() && self.run < RUN;
+        self.run += u32::from(keeps);
+        keeps
+    }
+
+    /// The id under which the right side still has the lock.
+    pub(super) fn kept(&self) -> Option<i64> {
+        self.asked.filter(|_| self.held == Held::Own)
+    }
+
+    /// Ends our own hold. The id to tell the left, if it was asked.
+    pub(super) fn release(&mut self) -> Option<i64> {
         if self.held == Held::Own {
             self.held = Held::Free;
         }
+        self.asked.take()
     }
 
     fn grant(&mut self, id: i64, env: &Env<'_>) {
+        self.run = 0;
         self.held = Held::Peer { id, since: env.now, watch_at: env.now + WATCH_MS };
     }
 }
@@ -130,6 +168,15 @@ impl Channel {
                 self.call(CallKind::Watch(id), Outgoing::IsUnlocked { id }, out);
             }
         }
+    }
+
+    /// Whether our own proposals come before the other side's request for the lock.
+    pub(super) fn goes_first(&self) -> bool {
+        self.lock.is_our_turn()
+    }
+
+    /// Answers a request for the lock that waits, if it can be now or has waited long enough.
+    pub(super) fn serve_waiting(&mut self, env: &Env<'_>, out: &mut Step) {
         let Some(waiting) = self.lock.waiting.take() else { return };
         if self.lock.held == Held::Free {
             self.lock.grant(waiting.id, env);

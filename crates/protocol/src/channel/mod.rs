@@ -226,10 +226,17 @@ impl Channel {
     /// Whatever can be done now without a further event.
     fn drive(&mut self, env: &Env<'_>, out: &mut Step) {
         self.drive_lock(env, out);
+        let first = self.goes_first();
+        if !first {
+            self.serve_waiting(env, out);
+        }
         self.drive_legs(env, out);
         self.drive_close(env, out);
         self.drive_withdraw(env, out);
         self.drive_proposals(env, out);
+        if first {
+            self.serve_waiting(env, out);
+        }
         self.drive_dispute(env, out);
     }
 

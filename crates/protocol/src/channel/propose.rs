@@ -68,13 +68,15 @@ impl Channel {
     }
 
     pub(super) fn drive_proposals(&mut self, env: &Env<'_>, out: &mut Step) {
-        if !self.may_propose() || self.flight.is_some() || self.withdraw.is_asking() {
-            return;
+        if self.may_propose() && self.flight.is_none() && !self.withdraw.is_asking() {
+            if self.row.pending.is_none() {
+                self.start_next(env, out);
+            }
+            self.begin_attempt(env, out);
         }
-        if self.row.pending.is_none() {
-            self.start_next(env, out);
+        if self.flight.is_none() {
+            self.give_back(out);
         }
-        self.begin_attempt(env, out);
     }
 
     /// Takes the next proposal that is possible and writes it ahead. What would pay less than a void body waits.
@@ -168,7 +170,7 @@ impl Channel {
         let body = Body { seqno: self.row.our.seqno + 1, sent: self.row.our.sent + pays, conditionals };
         let first = SignedBody { attempt: Attempt::Action, body, change };
         out.writes.push(Write::SignedBody(first.clone()));
-        let lock_id = ((env.random >> 1) as i64).max(1);
+        let lock_id = self.lock.kept().unwrap_or_else(|| ((env.random >> 1) as i64).max(1));
         self.row.pending = Some(Pending { work, first, lock_id, increment: false, since: env.now });
         self.retry = Retry::fresh();
         self.dirty = true;
@@ -191,14 +193,20 @@ impl Channel {
         if env.now < self.retry.at {
             return;
         }
-        let lock_id = self.row.pending.as_ref().map_or(0, |p| p.lock_id);
-        if self.row.left || self.retry.replay {
+        let lock_id = pending.lock_id;
+        if self.lock.kept() == Some(lock_id) {
+            self.send_proposal(out);
+        } else if self.row.left || self.retry.replay {
             if self.lock.take() {
+                if !self.row.left {
+                    self.lock.ask(lock_id);
+                }
                 self.retry.replay = false;
                 self.send_proposal(out);
             }
         } else if self.lock.is_free() {
             self.flight = Some(Flight { sent: None });
+            self.lock.ask(lock_id);
             self.call(CallKind::Attempt, Outgoing::Lock { id: lock_id, lock: true }, out);
         }
     }
@@ -265,20 +273,21 @@ impl Channel {
         let Some(sent) = flight.sent else { return self.on_lock_answer(env, answer, out) };
         match answer {
             Ok(Answer::Proposal { agreed: true, state: Some(state), .. }) => {
-                if !self.take_evidence(env, &state, out) {
+                let keeps = self.lock.keep();
+                if !self.take_evidence(env, &state, keeps, out) {
                     // A cross check that fails says nothing (design 4.6).
-                    self.end_attempt(env, out);
+                    self.end_attempt(out);
                     self.retry_later(env, |r| &mut r.failed, 250, 8_000);
                 }
             }
             Ok(Answer::Proposal { reason, .. }) if reason == BUSY => {
-                self.end_attempt(env, out);
+                self.end_attempt(out);
                 self.retry_later(env, |r| &mut r.busy, 2, 250);
             }
             Ok(Answer::Proposal { agreed: false, .. }) => {
                 let seqno = self.row.our.seqno + 1;
                 out.writes.push(Write::BodyOutcome { seqno, attempt: sent, outcome: Outcome::Refused });
-                self.end_attempt(env, out);
+                self.end_attempt(out);
                 self.retry.target = match sent {
                     // The settling increment would pay less than an earlier void body.
                     Attempt::Action if self.void_owed() > 0 => Attempt::Action,
@@ -295,7 +304,7 @@ impl Channel {
                 self.dirty = true;
             }
             Ok(_) | Err(_) => {
-                self.end_attempt(env, out);
+                self.end_attempt(out);
                 self.retry_later(env, |r| &mut r.failed, 250, 8_000);
             }
         }
@@ -316,16 +325,17 @@ impl Channel {
                 if self.lock.take() {
                     self.send_proposal(out);
                 } else {
-                    self.end_attempt(env, out);
+                    self.end_attempt(out);
                     self.retry_later(env, |r| &mut r.busy, 2, 250);
                 }
             }
             Ok(Answer::Decision { agreed: false, .. }) => {
                 self.flight = None;
+                self.lock.refused();
                 self.retry_later(env, |r| &mut r.busy, 2, 250);
             }
             Ok(_) | Err(_) => {
-                self.end_attempt(env, out);
+                self.end_attempt(out);
                 self.retry_later(env, |r| &mut r.failed, 250, 8_000);
             }
         }
@@ -338,35 +348,40 @@ impl Channel {
     }
 
     /// Ends the attempt in flight: its answer will be dropped, the lock is given back (payments 4.2.2).
-    fn end_attempt(&mut self, env: &Env<'_>, out: &mut Step) {
-        if self.flight.take().is_none() {
-            return;
+    fn end_attempt(&mut self, out: &mut Step) {
+        if self.flight.take().is_some() {
+            self.calls.retain(|_, kind| *kind != CallKind::Attempt);
+            self.give_back(out);
         }
-        self.calls.retain(|_, kind| *kind != CallKind::Attempt);
-        self.lock.release();
-        if !self.row.left
-            && let Some(pending) = &self.row.pending
-        {
-            let id = pending.lock_id;
-            self.call(CallKind::Unlock, Outgoing::Lock { id, lock: false }, out);
-        }
-        self.drive_lock(env, out);
     }
 
-    /// Looks for evidence in a state of the peer that was not verified yet.
-    pub(super) fn take_evidence(&mut self, env: &Env<'_>, state: &SignedState, out: &mut Step) -> bool {
+    fn give_back(&mut self, out: &mut Step) {
+        if let Some(id) = self.lock.release() {
+            self.call(CallKind::Unlock, Outgoing::Lock { id, lock: false }, out);
+        }
+    }
+
+    /// Looks for evidence in a state of the peer that was not verified yet. The attempt ends with it; the lock is kept for the next one if `keeps`.
+    fn take_evidence(&mut self, env: &Env<'_>, state: &SignedState, keeps: bool, out: &mut Step) -> bool {
         let copied = state.state.counterparty.is_some_and(|copy| self.pending_body(&copy).is_some());
         copied
             && state.state.channel_id == self.row.config.channel_id
             && state.verify(&self.peer_key)
-            && self.take_verified_evidence(env, state, out)
+            && self.resolve_by(env, state, keeps, out)
     }
 
     /// Looks for evidence in a state of this channel that the peer signed: a copy that is a body we signed at the pending seqno (design 4.6).
     /// Resolves the pending proposal and says whether it did.
     pub(super) fn take_verified_evidence(&mut self, env: &Env<'_>, state: &SignedState, out: &mut Step) -> bool {
+        self.resolve_by(env, state, false, out)
+    }
+
+    fn resolve_by(&mut self, env: &Env<'_>, state: &SignedState, keeps: bool, out: &mut Step) -> bool {
         let Some(agreed) = state.state.counterparty.and_then(|copy| self.pending_body(&copy)) else { return false };
-        self.end_attempt(env, out);
+        if keeps {
+            self.flight = None;
+        }
+        self.end_attempt(out);
         if state.state.body == self.row.their {
             self.keep_signature(state, out);
         }

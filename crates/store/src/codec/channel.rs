@@ -30,9 +30,13 @@ pub(crate) fn new_channel(row: &ChannelRow, shard: u8) -> Result<Record, Error> 
     ]))
 }
 
+/// The column `status`.
+pub(crate) fn status(status: Status) -> i16 {
+    STATUSES.iter().position(|s| *s == status).expect("every status is listed") as i16
+}
+
 /// `engine.set_channel`: what changes. `base` is the version that the database has now.
 pub(crate) fn set_channel(row: &ChannelRow, shard: u8, base: u64) -> Result<Record, Error> {
-    let status = STATUSES.iter().position(|s| *s == row.status).expect("every status is listed") as i16;
     let (signature, copy) = match &row.their_signed {
         None => (None, None),
         Some(signed) => {
@@ -47,7 +51,7 @@ pub(crate) fn set_channel(row: &ChannelRow, shard: u8, base: u64) -> Result<Reco
         Value::Small(shard.into()),
         Value::long("version", base)?,
         Value::long("version", row.version)?,
-        Value::Small(status),
+        Value::Small(status(row.status)),
         row.suspended.into(),
     ];
     for body in [&row.our, &row.their] {

@@ -28,6 +28,22 @@ pub(crate) fn direction(direction: Direction) -> i16 {
     }
 }
 
+/// Where `state` stands in `engine.set_leg`.
+const STATE_FIELD: usize = 7;
+
+/// The state of a record of [`set_leg`].
+pub(crate) fn leg_state(leg: &Record) -> i16 {
+    match leg.0.get(STATE_FIELD) {
+        Some(Value::Small(state)) => *state,
+        _ => 0,
+    }
+}
+
+/// Whether a leg in this state never leaves it.
+pub(crate) fn is_final(state: i16) -> bool {
+    state >= 4
+}
+
 /// `engine.set_leg`
 pub(crate) fn set_leg(channel: &[u8; 32], leg: &Leg) -> Record {
     let state = STATES.iter().position(|s| *s == leg.state).expect("every state is listed") as i16;

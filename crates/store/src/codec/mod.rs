@@ -6,8 +6,8 @@ mod channel;
 mod leg;
 mod task;
 
-pub(crate) use channel::{channel_from_row, config_from_row, new_channel, set_channel};
-pub(crate) use leg::{direction, leg_from_row, resolution_from_row, set_leg};
+pub(crate) use channel::{channel_from_row, config_from_row, new_channel, set_channel, status};
+pub(crate) use leg::{direction, is_final, leg_from_row, leg_state, resolution_from_row, set_leg};
 pub(crate) use task::{new_task, task_from_row, task_id};
 
 use protocol::{Attempt, Change, Key, Outcome, RequestResult, Side, SignedBody};
@@ -33,7 +33,7 @@ pub(crate) fn attempt(attempt: Attempt) -> i16 {
     }
 }
 
-fn outcome(outcome: Outcome) -> i16 {
+pub(crate) fn outcome(outcome: Outcome) -> i16 {
     match outcome {
         Outcome::Refused => 1,
         Outcome::Agreed => 2,

@@ -1,9 +1,8 @@
 //! A change: what one step of a channel's actor writes, as rows.
 
-use std::collections::BTreeMap;
+use protocol::{Address, Key, RequestResult, Write};
 
-use protocol::{Address, Attempt, Direction, Key, Outcome, RequestResult, Side, Write};
-
+use super::{head::Head, later::Later};
 use crate::{
     Error,
     chain::NewOrder,
@@ -24,7 +23,23 @@ pub struct Change {
     pub(super) patient: bool,
     /// Tasks that the step applied and whose rows a change ahead of this one brings.
     pub(super) early: Vec<String>,
-    pub(super) rows: Rows,
+    /// Where the channel is after it, if it moved.
+    pub(super) head: Option<Head>,
+    pub(super) now: Now,
+    /// [`Later`], encoded; empty when there is nothing.
+    pub(super) later: Vec<u8>,
+}
+
+/// Rows that are written, and what they must not contradict is checked, in the commit itself.
+#[derive(Debug, Default)]
+pub(super) struct Now {
+    pub(super) keys: Vec<Key>,
+    /// The command that the change puts on record.
+    pub(super) request: Option<(String, Record)>,
+    pub(super) new_channel: Option<Record>,
+    pub(super) tasks: Vec<Record>,
+    pub(super) done: Vec<Record>,
+    pub(super) orders: Vec<Record>,
 }
 
 /// Which channel a change belongs to, and under whose ownership.
@@ -45,39 +60,52 @@ impl Change {
     ///
     /// Errors: a number that fits no column, or writes that contradict each other or the fence. Nothing was tried then.
     pub fn new(fence: Fence, writes: Vec<Write>, orders: Vec<NewOrder>) -> Result<Self, Error> {
-        let mut rows = Rows::default();
+        let (mut now, mut later) = (Now::default(), Later::default());
+        let (mut head, mut signed) = (None, Vec::new());
         let mut placed = orders.iter();
-        let mut written = 0;
         for write in writes {
             match write {
-                Write::Channel(row) if row.address == fence.channel && row.version == fence.version && row.version > 0 => {
-                    written += 1;
-                    if row.version == 1 {
-                        rows.new_channel = Some(codec::new_channel(&row, fence.shard)?);
+                Write::Channel(row) if head.is_none() && row.address == fence.channel && row.version == fence.version => {
+                    let base =
+                        fence.version.checked_sub(1).ok_or(Error::Inconsistent("the channel's row is not the fenced one"))?;
+                    if base == 0 {
+                        now.new_channel = Some(codec::new_channel(&row, fence.shard)?);
                     }
-                    rows.channel = Some(codec::set_channel(&row, fence.shard, fence.version - 1)?);
+                    later.channel = Some(codec::set_channel(&row, fence.shard, base)?);
+                    head = Some(Head::of(&row, fence.shard, base)?);
                 }
                 Write::Channel(_) => return Err(Error::Inconsistent("the channel's row is not the fenced one")),
                 Write::Order(order) => {
                     let message = placed.next().filter(|o| o.id == order.id);
-                    rows.orders.push(message.ok_or(Error::Inconsistent("an order without its message"))?.record());
+                    now.orders.push(message.ok_or(Error::Inconsistent("an order without its message"))?.record());
                 }
-                other => rows.put(&fence, other)?,
+                Write::SignedBody(body) => {
+                    later.bodies.push(codec::new_body(&fence.channel, &body)?);
+                    signed.push((body.body.seqno, body.attempt));
+                }
+                other => put(&fence, other, &mut now, &mut later)?,
             }
         }
-        rows.drop_implied_outcomes();
-        if written > 1 || placed.next().is_some() {
-            return Err(Error::Inconsistent("more channel rows or orders than the step has"));
+        later.drop_implied_outcomes();
+        if placed.next().is_some() {
+            return Err(Error::Inconsistent("more orders than the step has"));
+        }
+        match &mut head {
+            Some(head) => head.sign(&signed)?,
+            None if signed.is_empty() => {}
+            None => return Err(Error::Inconsistent("a body is signed and the channel's row is not written")),
         }
         let (epoch, after) = (long("epoch", fence.epoch)?, long("version", fence.version)?);
         Ok(Self {
             channel: fence.channel,
             shard: fence.shard,
             epoch,
-            versions: (after - i64::from(written), after),
+            versions: (after - i64::from(head.is_some()), after),
             patient: false,
             early: Vec::new(),
-            rows,
+            head,
+            now,
+            later: if later.is_empty() { Vec::new() } else { later.encode(&fence.channel)? },
         })
     }
 
@@ -101,119 +129,49 @@ impl Change {
     /// [`super::Verdict::KnownRequest`]: super::Verdict::KnownRequest
     #[must_use]
     pub fn of_command(mut self, request_id: String, content: &ContentHash) -> Self {
-        self.rows.requests.insert(request_id.clone(), codec::new_request(&request_id, content));
+        let record = codec::new_request(&request_id, content);
+        self.now.request = Some((request_id, record));
         self
     }
-}
 
-/// Rows of one channel by table. Of several writes to one row the last one counts.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Rows {
-    pub(super) keys: Vec<Key>,
-    pub(super) requests: BTreeMap<String, Record>,
-    pub(super) new_channel: Option<Record>,
-    pub(super) channel: Option<Record>,
-    pub(super) removed: BTreeMap<(Side, Key), Record>,
-    pub(super) added: BTreeMap<(Side, Key), Record>,
-    pub(super) bodies: Vec<Record>,
-    pub(super) outcomes: BTreeMap<(u64, Attempt), (Outcome, Record)>,
-    pub(super) peer_states: BTreeMap<u64, Record>,
-    pub(super) legs: BTreeMap<(Key, bool), Record>,
-    pub(super) tasks: Vec<Record>,
-    pub(super) done: Vec<Record>,
-    pub(super) orders: Vec<Record>,
-    pub(super) results: BTreeMap<String, (bool, Record)>,
-}
-
-impl Rows {
-    fn put(&mut self, fence: &Fence, write: Write) -> Result<(), Error> {
-        let channel = &fence.channel;
-        match write {
-            Write::ConditionAdded { side, condition, since } => {
-                let record = codec::add_condition(channel, side, &condition, since, None)?;
-                self.added.insert((side, condition.key), record);
-            }
-            Write::ConditionRemoved { side, key, until } => {
-                self.remove_condition(side, key, codec::remove_condition(channel, side, &key, until)?);
-            }
-            Write::SignedBody(body) => self.bodies.push(codec::new_body(channel, &body)?),
-            Write::BodyOutcome { seqno, attempt, outcome } => {
-                self.outcomes.insert((seqno, attempt), (outcome, codec::set_outcome(channel, seqno, attempt, outcome)?));
-            }
-            Write::PeerState(state) => {
-                self.peer_states.insert(state.state.body.seqno, codec::new_peer_state(channel, &state)?);
-            }
-            Write::Leg(leg) => {
-                self.legs.insert((leg.key(), leg.direction() == Direction::Out), codec::set_leg(channel, &leg));
-            }
-            Write::VirtualKey(key) => self.keys.push(key),
-            Write::Task(task) => self.tasks.push(codec::new_task(&task, 0)?),
-            Write::TaskDone(id) => self.done.push(codec::done_task(&id, fence.shard)),
-            Write::Result { request_id, result } => {
-                let last = result != RequestResult::Opened;
-                self.put_result(request_id.clone(), (last, codec::set_result(&request_id, &result)));
-            }
-            Write::Channel(_) | Write::Order(_) => return Err(Error::Inconsistent("handled by the caller")),
-        }
-        Ok(())
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.now.request.as_ref().map(|(id, _)| id.as_str())
     }
 
-    /// A condition that came and went in one group is one row from the start.
-    fn remove_condition(&mut self, side: Side, key: Key, removal: Record) {
-        match (self.added.get_mut(&(side, key)), removal.0.last()) {
-            (Some(added), Some(until)) => {
-                if let Some(field) = added.0.last_mut() {
-                    *field = until.clone();
-                }
-            }
-            _ => {
-                self.removed.insert((side, key), removal);
-            }
-        }
-    }
-
-    /// Where a seqno has but one body, the channel's row says that it is agreed. Of two, it is written which: both outcomes come in one change.
-    fn drop_implied_outcomes(&mut self) {
-        let mut count = BTreeMap::new();
-        self.outcomes.keys().for_each(|(seqno, _)| *count.entry(*seqno).or_insert(0) += 1);
-        self.outcomes.retain(|(seqno, _), (outcome, _)| *outcome != Outcome::Agreed || count[seqno] > 1);
-    }
-
-    /// `Opened` never replaces an outcome.
-    fn put_result(&mut self, id: String, result: (bool, Record)) {
-        if self.results.get(&id).is_none_or(|known| !known.0) {
-            self.results.insert(id, result);
-        }
-    }
-
-    /// Adds what a later change of the same channel writes.
-    pub(super) fn absorb(&mut self, later: Rows) {
-        self.keys.extend(later.keys);
-        self.requests.extend(later.requests);
-        self.new_channel = self.new_channel.take().or(later.new_channel);
-        self.channel = match (self.channel.take(), later.channel) {
-            (Some(first), Some(mut last)) => {
-                last.0[BASE_FIELD] = first.0[BASE_FIELD].clone();
-                Some(last)
-            }
-            (first, last) => last.or(first),
-        };
-        for ((side, key), removal) in later.removed {
-            self.remove_condition(side, key, removal);
-        }
-        self.added.extend(later.added);
-        self.bodies.extend(later.bodies);
-        self.outcomes.extend(later.outcomes);
-        self.peer_states.extend(later.peer_states);
-        self.legs.extend(later.legs);
-        self.tasks.extend(later.tasks);
-        self.done.extend(later.done);
-        self.orders.extend(later.orders);
-        for (id, result) in later.results {
-            self.put_result(id, result);
-        }
+    pub(super) fn puts_on_record(&self, id: &str) -> bool {
+        self.request_id() == Some(id)
     }
 }
 
-/// Where `base` stands in `engine.set_channel`.
-const BASE_FIELD: usize = 2;
+fn put(fence: &Fence, write: Write, now: &mut Now, later: &mut Later) -> Result<(), Error> {
+    let channel = &fence.channel;
+    match write {
+        Write::ConditionAdded { side, condition, since } => {
+            let record = codec::add_condition(channel, side, &condition, since, None)?;
+            later.added.insert((codec::side(side), condition.key), record);
+        }
+        Write::ConditionRemoved { side, key, until } => {
+            later.remove_condition((codec::side(side), key), codec::remove_condition(channel, side, &key, until)?);
+        }
+        Write::BodyOutcome { seqno, attempt, outcome } => {
+            let record = codec::set_outcome(channel, seqno, attempt, outcome)?;
+            later.outcomes.insert((seqno, codec::attempt(attempt)), (codec::outcome(outcome), record));
+        }
+        Write::PeerState(state) => {
+            later.peer_states.insert(state.state.body.seqno, codec::new_peer_state(channel, &state)?);
+        }
+        Write::Leg(leg) => {
+            let direction = codec::direction(leg.direction());
+            later.put_leg((leg.key(), direction), codec::set_leg(channel, &leg));
+        }
+        Write::VirtualKey(key) => now.keys.push(key),
+        Write::Task(task) => now.tasks.push(codec::new_task(&task, 0)?),
+        Write::TaskDone(id) => now.done.push(codec::done_task(&id, fence.shard)),
+        Write::Result { request_id, result } => {
+            let last = result != RequestResult::Opened;
+            later.put_result(request_id.clone(), (last, codec::set_result(&request_id, &result)));
+        }
+        Write::Channel(_) | Write::Order(_) | Write::SignedBody(_) => return Err(Error::Inconsistent("handled by the caller")),
+    }
+    Ok(())
+}

@@ -5,10 +5,7 @@ use std::collections::HashMap;
 use protocol::{Address, Key};
 use tokio::sync::oneshot;
 
-use super::{
-    Verdict,
-    change::{Change, Rows},
-};
+use super::{Verdict, change::Change, head::Head};
 
 /// A change that waits for its verdict.
 pub(super) struct Job {
@@ -48,11 +45,11 @@ impl Group {
     }
 
     pub(super) fn has_key(&self, key: &Key) -> bool {
-        self.jobs.iter().any(|job| job.change.rows.keys.contains(key))
+        self.jobs.iter().any(|job| job.change.now.keys.contains(key))
     }
 
     pub(super) fn has_request(&self, id: &str) -> bool {
-        self.jobs.iter().any(|job| job.change.rows.requests.contains_key(id))
+        self.jobs.iter().any(|job| job.change.puts_on_record(id))
     }
 
     /// Tasks that were applied ahead of their rows.
@@ -60,10 +57,13 @@ impl Group {
         self.jobs.iter().flat_map(|job| job.change.early.iter().map(String::as_str))
     }
 
-    pub(super) fn rows(&self) -> Rows {
-        let mut rows = Rows::default();
-        self.jobs.iter().for_each(|job| rows.absorb(job.change.rows.clone()));
-        rows
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.jobs.iter().map(|job| &job.change)
+    }
+
+    /// Where the channel goes, if it moves.
+    pub(super) fn head(&self) -> Option<Head> {
+        self.changes().filter_map(|change| change.head.clone()).reduce(Head::then)
     }
 
     /// The first change has this verdict; the ones behind it were made of what is thrown away now.
@@ -85,7 +85,7 @@ pub(super) fn group(jobs: Vec<Job>) -> Vec<Group> {
     let mut places: HashMap<Address, usize> = HashMap::new();
     for job in jobs {
         match places.get(&job.change.channel).map(|place| &mut groups[*place]) {
-            Some(group) if job.change.rows.requests.keys().any(|id| group.has_request(id)) => job.end(Verdict::KnownRequest),
+            Some(group) if job.change.request_id().is_some_and(|id| group.has_request(id)) => job.end(Verdict::KnownRequest),
             Some(group) if group.follows(&job.change) => group.jobs.push(job),
             Some(_) => job.end(Verdict::Stale),
             None => {

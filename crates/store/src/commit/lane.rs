@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_postgres::{Client, Row, Statement};
 
 use super::{
@@ -24,6 +24,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a change without haste waits for one to ride along with.
 const RIDE: Duration = Duration::from_millis(4);
+/// How long channels that were committed together wait for each other.
+const MEET: Duration = Duration::from_millis(1);
+/// So many times together is no chance any more.
+const HABIT: u32 = 2;
 /// What makes the load high: about 500 changes per second.
 const HIGH: f64 = 20.0;
 const HALF_LIFE: Duration = Duration::from_millis(30);
@@ -34,7 +38,6 @@ mod raised {
     pub(super) const GOES_BACK: &str = "CWS02";
     pub(super) const TASK_GONE: &str = "CWS03";
     pub(super) const OVERTAKEN: &str = "CWS04";
-    pub(super) const NO_ROW: &str = "CWS05";
 }
 
 /// What became of a batch.
@@ -55,6 +58,8 @@ pub(super) struct Lane {
     session: Option<Session>,
     /// The number of the last batch.
     batch: i64,
+    /// Told of each commit.
+    committed: Arc<Notify>,
 }
 
 struct Session {
@@ -63,15 +68,15 @@ struct Session {
 }
 
 impl Lane {
-    pub(super) async fn start(database: Database) -> Result<Self, Error> {
+    pub(super) async fn start(database: Database, committed: Arc<Notify>) -> Result<Self, Error> {
         let session = Session::open(&database).await?;
         let batch = session.first_batch().await?;
-        Ok(Self { database, session: Some(session), batch })
+        Ok(Self { database, session: Some(session), batch, committed })
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>, counts: Arc<Counts>) {
         let mut jobs = Vec::new();
-        let mut load = Load::default();
+        let (mut load, mut company) = (Load::default(), Company::default());
         while queue.recv_many(&mut jobs, MAX_BATCH).await > 0 {
             // What is already being made, of a task that was handed over early say, goes along.
             tokio::task::yield_now().await;
@@ -82,6 +87,7 @@ impl Lane {
             }
             if load.is_high() {
                 gather(&mut jobs, &mut queue).await;
+                company.meet(&mut jobs, &mut queue).await;
             }
             load.count(jobs.len());
             counts.batch(jobs.len());
@@ -97,7 +103,10 @@ impl Lane {
                 continue;
             }
             match self.execute(&groups).await {
-                Outcome::Applied => groups.into_iter().flat_map(|g| g.jobs).for_each(|job| job.end(Verdict::Applied)),
+                Outcome::Applied => {
+                    self.committed.notify_one();
+                    groups.into_iter().flat_map(|g| g.jobs).for_each(|job| job.end(Verdict::Applied));
+                }
                 Outcome::Barred { lost, used, known } => {
                     let apart = bar(&mut groups, &lost, &used, &known);
                     todo.push_front(groups);
@@ -128,7 +137,10 @@ impl Lane {
                 continue;
             }
             let verdict = match self.execute(std::slice::from_ref(&single)).await {
-                Outcome::Applied => Verdict::Applied,
+                Outcome::Applied => {
+                    self.committed.notify_one();
+                    Verdict::Applied
+                }
                 Outcome::Barred { lost, .. } if !lost.is_empty() => Verdict::NotOwner,
                 Outcome::Barred { known, .. } if !known.is_empty() => Verdict::KnownRequest,
                 Outcome::Barred { used, .. } => used.first().map_or(Verdict::Stale, |key| Verdict::UsedKey(*key)),
@@ -208,6 +220,39 @@ async fn gather(jobs: &mut Vec<Job>, queue: &mut mpsc::UnboundedReceiver<Job>) {
     }
 }
 
+/// Channels that are committed together wait for each other the next time: their answers come back at about the same time, and one commit costs about
+/// as much as two.
+#[derive(Default)]
+struct Company {
+    /// How many channels were committed together last.
+    channels: usize,
+    /// How often that was so of late; chance makes no habit.
+    habit: u32,
+}
+
+impl Company {
+    async fn meet(&mut self, jobs: &mut Vec<Job>, queue: &mut mpsc::UnboundedReceiver<Job>) {
+        let until = Instant::now() + MEET;
+        let expected = if self.habit >= HABIT { self.channels } else { 0 };
+        while jobs.len() < MAX_BATCH && channels(jobs) < expected {
+            match tokio::time::timeout_at(until.into(), queue.recv()).await {
+                Ok(Some(job)) => jobs.push(job),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.channels = channels(jobs);
+        self.habit = if self.channels > 1 { (self.habit + 1).min(3 * HABIT) } else { self.habit.saturating_sub(HABIT) };
+    }
+}
+
+/// How many channels somebody waits for.
+fn channels(jobs: &[Job]) -> usize {
+    let mut channels: Vec<_> = jobs.iter().filter(|job| !job.change.patient).map(|job| job.change.channel).collect();
+    channels.sort_unstable();
+    channels.dedup();
+    channels.len()
+}
+
 /// How many changes came lately: each counts for half as much after [`HALF_LIFE`].
 struct Load {
     level: f64,
@@ -279,7 +324,7 @@ fn refusal(error: &Error) -> Option<Verdict> {
     match db.code().code() {
         raised::STALE => Some(Verdict::Stale),
         raised::TASK_GONE => Some(Verdict::TaskGone),
-        raised::GOES_BACK | raised::NO_ROW => Some(Verdict::Refused(db.message().into())),
+        raised::GOES_BACK => Some(Verdict::Refused(db.message().into())),
         // Data exception, integrity constraint violation.
         code if code.starts_with("22") || code.starts_with("23") => {
             Some(Verdict::Refused(db.constraint().or(db.column()).unwrap_or(db.message()).into()))

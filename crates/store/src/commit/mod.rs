@@ -1,8 +1,14 @@
 //! The fenced commit (design 4.3, 5): changes of many channels in one durable statement, each with a verdict of its own.
+//!
+//! A commit writes what must be checked at once (fence, heads of channels, keys, commands, tasks, orders), and the rest into the journal, which is
+//! folded into the tables a moment later.
 
 mod change;
+mod fold;
 mod group;
+mod head;
 mod lane;
+mod later;
 mod statement;
 
 use std::sync::{
@@ -11,11 +17,13 @@ use std::sync::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
+use tokio_util::sync::CancellationToken;
 
 pub use change::{Change, Fence};
+pub use fold::fold;
 
 use crate::{Database, Error};
 use group::Job;
@@ -50,6 +58,10 @@ pub struct Committer {
     lanes: Vec<mpsc::UnboundedSender<Job>>,
     tasks: Vec<JoinHandle<()>>,
     counts: Arc<Counts>,
+    folder: JoinHandle<()>,
+    /// Ends the folder.
+    last: CancellationToken,
+    spoiled: watch::Receiver<Option<String>>,
 }
 
 /// How much was committed, refused changes included.
@@ -82,13 +94,33 @@ impl Committer {
     pub async fn start(database: &Database, lanes: usize) -> Result<Self, Error> {
         assert!(lanes > 0, "a committer has lanes");
         let (mut senders, mut tasks, counts) = (Vec::new(), Vec::new(), Arc::new(Counts::default()));
+        let committed = Arc::new(Notify::new());
         for _ in 0..lanes {
-            let lane = lane::Lane::start(database.clone()).await?;
+            let lane = lane::Lane::start(database.clone(), committed.clone()).await?;
             let (sender, receiver) = mpsc::unbounded_channel();
             senders.push(sender);
             tasks.push(tokio::spawn(lane.run(receiver, counts.clone())));
         }
-        Ok(Self { lanes: senders, tasks, counts })
+        let (last, (spoil, spoiled)) = (CancellationToken::new(), watch::channel(None));
+        let fold = fold::keep(database.clone(), committed, last.clone());
+        let folder = tokio::spawn(async move {
+            if let Err(error) = fold.await {
+                spoil.send_replace(Some(error.to_string()));
+            }
+        });
+        Ok(Self { lanes: senders, tasks, counts, folder, last, spoiled })
+    }
+
+    /// Ends, with the reason, when what was committed can never come into the tables: the database contradicts this engine's memory, and nothing
+    /// more may be signed on its word.
+    pub fn spoiled(&self) -> impl Future<Output = String> + Send + use<> {
+        let mut spoiled = self.spoiled.clone();
+        async move {
+            match spoiled.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+                Ok(Some(reason)) => reason,
+                _ => std::future::pending().await,
+            }
+        }
     }
 
     /// Whether changes of these shards are committed one after the other, in the order in which they are queued.
@@ -121,12 +153,14 @@ impl Committer {
         Batches { batches: read(&self.counts.batches), changes: read(&self.counts.changes) }
     }
 
-    /// Ends when everything that was queued has its verdict.
+    /// Ends when everything that was queued has its verdict, and the journal is folded as far as the database answers.
     pub async fn shutdown(self) {
         drop(self.lanes);
         for task in self.tasks {
             // A lane that panicked has dropped its answers already.
             let _ = task.await;
         }
+        self.last.cancel();
+        let _ = self.folder.await;
     }
 }

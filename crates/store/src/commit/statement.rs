@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use tokio_postgres::types::ToSql;
 
-use super::group::Group;
+use super::{group::Group, later::journal_row};
 use crate::{codec, value::Record};
 
 /// Calls `engine.commit` with [`Arguments`].
-pub(super) const COMMIT: &str = "SELECT lost, used, known FROM engine.commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+pub(super) const COMMIT: &str = "SELECT lost, used, known FROM engine.commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 /// The arguments of `engine.commit`, in its order.
 pub(super) struct Arguments {
@@ -19,17 +19,11 @@ pub(super) struct Arguments {
     requests: Vec<Record>,
     new_channels: Vec<Record>,
     seen: Vec<Record>,
-    channels: Vec<Record>,
-    removed: Vec<Record>,
-    added: Vec<Record>,
-    bodies: Vec<Record>,
-    outcomes: Vec<Record>,
-    peer_states: Vec<Record>,
-    legs: Vec<Record>,
+    heads: Vec<Record>,
     tasks: Vec<Record>,
     done: Vec<Record>,
     orders: Vec<Record>,
-    results: Vec<Record>,
+    changes: Option<Vec<u8>>,
 }
 
 /// The shards of a batch with their epochs, each once, in ascending order: everybody locks them in the same order.
@@ -51,17 +45,11 @@ impl Arguments {
             requests: Vec::new(),
             new_channels: Vec::new(),
             seen: Vec::new(),
-            channels: Vec::new(),
-            removed: Vec::new(),
-            added: Vec::new(),
-            bodies: Vec::new(),
-            outcomes: Vec::new(),
-            peer_states: Vec::new(),
-            legs: Vec::new(),
+            heads: Vec::new(),
             tasks: Vec::new(),
             done: Vec::new(),
             orders: Vec::new(),
-            results: Vec::new(),
+            changes: journal_row(groups.iter().flat_map(Group::changes).map(|change| change.later.as_slice())),
         };
         groups.iter().for_each(|group| a.add(group));
         a.drop_tasks_that_came_and_went(groups);
@@ -83,27 +71,21 @@ impl Arguments {
     }
 
     fn add(&mut self, group: &Group) {
-        let rows = group.rows();
-        self.keys.extend(rows.keys.iter().map(|key| key.to_vec()));
-        self.requests.extend(rows.requests.into_values());
-        self.new_channels.extend(rows.new_channel);
-        match rows.channel {
-            Some(channel) => self.channels.push(channel),
+        match group.head() {
+            Some(head) => self.heads.push(head.record()),
             None => self.seen.push(codec::seen_channel(&group.channel(), group.version())),
         }
-        self.removed.extend(rows.removed.into_values());
-        self.added.extend(rows.added.into_values());
-        self.bodies.extend(rows.bodies);
-        self.outcomes.extend(rows.outcomes.into_values().map(|(_, record)| record));
-        self.peer_states.extend(rows.peer_states.into_values());
-        self.legs.extend(rows.legs.into_values());
-        self.tasks.extend(rows.tasks);
-        self.done.extend(rows.done);
-        self.orders.extend(rows.orders);
-        self.results.extend(rows.results.into_values().map(|(_, record)| record));
+        for now in group.changes().map(|change| &change.now) {
+            self.keys.extend(now.keys.iter().map(|key| key.to_vec()));
+            self.requests.extend(now.request.iter().map(|(_, record)| record.clone()));
+            self.new_channels.extend(now.new_channel.clone());
+            self.tasks.extend(now.tasks.iter().cloned());
+            self.done.extend(now.done.iter().cloned());
+            self.orders.extend(now.orders.iter().cloned());
+        }
     }
 
-    pub(super) fn as_slice(&self) -> [&(dyn ToSql + Sync); 18] {
+    pub(super) fn as_slice(&self) -> [&(dyn ToSql + Sync); 12] {
         [
             &self.batch,
             &self.shards,
@@ -112,17 +94,11 @@ impl Arguments {
             &self.requests,
             &self.new_channels,
             &self.seen,
-            &self.channels,
-            &self.removed,
-            &self.added,
-            &self.bodies,
-            &self.outcomes,
-            &self.peer_states,
-            &self.legs,
+            &self.heads,
             &self.tasks,
             &self.done,
             &self.orders,
-            &self.results,
+            &self.changes,
         ]
     }
 }

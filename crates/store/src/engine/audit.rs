@@ -3,6 +3,7 @@
 use deadpool_postgres::GenericClient;
 use protocol::Address;
 
+use super::fold;
 use crate::{Error, codec};
 
 /// Something that must never be.
@@ -60,6 +61,7 @@ ORDER BY 1, 2";
 
 /// What does not hold. Empty is good.
 pub async fn audit(client: &impl GenericClient) -> Result<Vec<Finding>, Error> {
+    fold(client).await?;
     let rows = client.query(RULES, &[]).await?;
     rows.iter().map(|row| Ok(Finding { channel: codec::bytes(row, "address")?, rule: row.try_get("rule")? })).collect()
 }

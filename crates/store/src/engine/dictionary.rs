@@ -5,6 +5,7 @@ use protocol::{Address, Attempt, Change, ChannelRow, Outcome, Side, SignedBody};
 use tokio_postgres::Row;
 use wire::{Condition, Resolution, SignedState, State};
 
+use super::fold;
 use crate::{Error, codec, value::long};
 
 /// Which dictionary.
@@ -37,6 +38,7 @@ pub struct Signed {
 
 /// The conditions of a dictionary, in no particular order. Empty for what was pruned or never was: compare the root hash.
 pub async fn dictionary(client: &impl GenericClient, channel: &Address, version: Version) -> Result<Vec<Condition>, Error> {
+    fold(client).await?;
     let (side, seqno, change) = match version {
         Version::Agreed { side, seqno } => (side, seqno, Change::None),
         Version::Signed { seqno, attempt } => {
@@ -67,6 +69,7 @@ pub async fn dictionary_with_resolutions(
     side: Side,
     seqno: u64,
 ) -> Result<Vec<(Condition, Option<Resolution>)>, Error> {
+    fold(client).await?;
     let rows = versioned(client, channel, side, seqno).await?;
     rows.iter().map(|row| Ok((codec::condition_from_row(row)?, codec::resolution_from_row(row)?))).collect()
 }
@@ -88,6 +91,7 @@ async fn versioned(client: &impl GenericClient, channel: &Address, side: Side, s
 
 /// Every body of ours on record from `seqno` on, by seqno and attempt.
 pub async fn signed(client: &impl GenericClient, channel: &Address, from_seqno: u64) -> Result<Vec<Signed>, Error> {
+    fold(client).await?;
     // At or below the agreed seqno, a body that is alone there is the agreed one: only of two is it written which.
     let statement = client
         .prepare_cached(
@@ -107,6 +111,7 @@ pub async fn signed(client: &impl GenericClient, channel: &Address, from_seqno: 
 
 /// Every state of the peer on record from `seqno` on, each with the signature that it came with.
 pub async fn peer_states(client: &impl GenericClient, channel: &ChannelRow, from_seqno: u64) -> Result<Vec<SignedState>, Error> {
+    fold(client).await?;
     let statement =
         client.prepare_cached("SELECT * FROM engine.peer_state WHERE channel = $1 AND seqno >= $2 ORDER BY seqno").await?;
     let rows = client.query(&statement, &[&channel.address.as_slice(), &long("seqno", from_seqno)?]).await?;

@@ -7,6 +7,7 @@ use protocol::{Address, Channel, ChannelRow, Leg};
 use tokio_postgres::{IsolationLevel, Row, Transaction};
 use wire::Condition;
 
+use super::fold;
 use crate::{Error, codec};
 
 /// A channel with its live conditions and legs, as [`Channel::load`] takes it.
@@ -49,6 +50,7 @@ async fn read(
     which: &str,
     parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
 ) -> Result<Vec<Loaded>, Error> {
+    fold(client).await?;
     let one_moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let transaction = one_moment.start().await?;
     let rows = transaction.query(&format!("SELECT c.* FROM engine.channel c WHERE {which}"), parameters).await?;

@@ -1,5 +1,5 @@
 //! What engines and their API read and write besides commits: loading a shard, tasks, commands, dictionaries of old states, the cluster's identity,
-//! the audit.
+//! the audit. Whoever reads a table that the journal is folded into ([`fold`]) folds first.
 
 mod audit;
 mod cluster;
@@ -11,6 +11,7 @@ mod query;
 mod request;
 mod task;
 
+pub use crate::commit::fold;
 pub use audit::{Finding, audit};
 pub use cluster::{StartRefused, Started, claim, freeze, frozen, start, thaw};
 pub use dictionary::{Signed, Version, dictionary, dictionary_with_resolutions, peer_states, signed};

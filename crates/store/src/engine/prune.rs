@@ -2,6 +2,7 @@
 
 use deadpool_postgres::GenericClient;
 
+use super::fold;
 use crate::Error;
 
 /// How long a command's result is kept, in days (design 3).
@@ -26,6 +27,7 @@ pub struct Pruned {
 /// may call it now and then: it only deletes what no state that the contract still takes can need (design 5). Legs stay: they are what the balances
 /// add up from. A command whose virtual channel is not final stays too, however old: its result is still to come.
 pub async fn prune(client: &impl GenericClient) -> Result<Pruned, Error> {
+    fold(client).await?;
     let days = REQUESTS_KEPT_DAYS;
     let of_channels = async |table: &str, old: &str| {
         let delete = format!(

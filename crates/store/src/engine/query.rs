@@ -6,6 +6,7 @@ use deadpool_postgres::GenericClient;
 use protocol::{Address, ChannelRow, Direction, Key, Leg, Status};
 use tokio_postgres::Row;
 
+use super::fold;
 use crate::{Error, codec};
 
 /// A channel as the API lists it.
@@ -61,6 +62,7 @@ pub async fn channels(
     after: Option<&Address>,
     limit: u32,
 ) -> Result<Vec<ChannelSummary>, Error> {
+    fold(client).await?;
     let statement = client
         .prepare_cached(&format!(
             "{SUMMARY} WHERE c.address > $1 AND ($2::bytea IS NULL OR c.peer = $2) AND ($3 OR c.status < 3) ORDER BY c.address LIMIT $4"
@@ -73,12 +75,14 @@ pub async fn channels(
 
 /// One channel.
 pub async fn channel_of(client: &impl GenericClient, address: &Address) -> Result<Option<ChannelSummary>, Error> {
+    fold(client).await?;
     let statement = client.prepare_cached(&format!("{SUMMARY} WHERE c.address = $1")).await?;
     client.query_opt(&statement, &[&address.as_slice()]).await?.as_ref().map(summary).transpose()
 }
 
 /// Every channel that is not closed, in one moment: for balances and metrics.
 pub async fn open_channels(client: &impl GenericClient) -> Result<Vec<ChannelSummary>, Error> {
+    fold(client).await?;
     client.query(&format!("{SUMMARY} WHERE c.status < 3"), &[]).await?.iter().map(summary).collect()
 }
 
@@ -138,6 +142,7 @@ pub async fn legs(
     after: Option<LegPlace>,
     limit: u32,
 ) -> Result<Vec<LegSummary>, Error> {
+    fold(client).await?;
     let statement = client
         .prepare_cached(
             "SELECT * FROM engine.leg WHERE (key, direction, channel) > ($1, $2, $3) \
@@ -153,12 +158,14 @@ pub async fn legs(
 
 /// The legs of one virtual channel on this node: two on a forwarder, else one.
 pub async fn legs_of(client: &impl GenericClient, key: &Key) -> Result<Vec<LegSummary>, Error> {
+    fold(client).await?;
     let statement = client.prepare_cached("SELECT * FROM engine.leg WHERE key = $1 ORDER BY direction, channel").await?;
     client.query(&statement, &[&key.as_slice()]).await?.iter().map(leg_summary).collect()
 }
 
 /// The outgoing leg that a command opened.
 pub async fn leg_of_request(client: &impl GenericClient, request_id: &str) -> Result<Option<LegSummary>, Error> {
+    fold(client).await?;
     let statement = client.prepare_cached("SELECT * FROM engine.leg WHERE request_id = $1").await?;
     client.query_opt(&statement, &[&request_id]).await?.as_ref().map(leg_summary).transpose()
 }

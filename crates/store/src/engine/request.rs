@@ -3,6 +3,7 @@
 use deadpool_postgres::GenericClient;
 use protocol::{NewTask, RequestResult};
 
+use super::fold;
 use crate::{Error, codec};
 
 /// Names what a command asks for: the same id with another hash is refused.
@@ -13,8 +14,8 @@ pub type ContentHash = [u8; 32];
 pub enum Submitted {
     /// New: its task is queued.
     Queued,
-    /// Repeated; the result so far, `None` while it is under way.
-    Known(Option<RequestResult>),
+    /// Repeated: [`results`] tells what came of it.
+    Known,
     /// The id belongs to another command. Nothing was done.
     Conflict,
 }
@@ -29,18 +30,19 @@ pub async fn submit(
     task: &NewTask,
     not_before: u64,
 ) -> Result<Submitted, Error> {
-    let statement = client.prepare_cached("SELECT content_hash, state, amount, reason FROM engine.submit($1, $2, $3)").await?;
+    let statement = client.prepare_cached("SELECT content_hash FROM engine.submit($1, $2, $3)").await?;
     let task = vec![codec::new_task(task, not_before)?];
     let row = client.query_one(&statement, &[&request_id, &content.as_slice(), &task]).await?;
     Ok(match codec::maybe_bytes::<32>(&row, "content_hash")? {
         None => Submitted::Queued,
-        Some(known) if known == *content => Submitted::Known(codec::result_from_row(&row)?),
+        Some(known) if known == *content => Submitted::Known,
         Some(_) => Submitted::Conflict,
     })
 }
 
 /// The results so far of those of these commands that are known and have one. One query for all who wait.
 pub async fn results(client: &impl GenericClient, request_ids: &[&str]) -> Result<Vec<(String, RequestResult)>, Error> {
+    fold(client).await?;
     let statement = client
         .prepare_cached("SELECT request_id, state, amount, reason FROM engine.request WHERE request_id = ANY ($1) AND state > 0")
         .await?;

@@ -69,30 +69,34 @@ impl Node {
         channel
     }
 
+    /// A number that a query gives, once the journal is folded as far as it can be.
     pub async fn count(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> i64 {
-        self.pool.get().await.unwrap().query_one(sql, parameters).await.unwrap().get(0)
+        let client = self.pool.get().await.unwrap();
+        let _ = store::engine::fold(&client).await;
+        client.query_one(sql, parameters).await.unwrap().get(0)
     }
 
     pub async fn version(&self, channel: &TestChannel) -> i64 {
         self.count("SELECT version FROM engine.channel WHERE address = $1", &[&channel.row.address.as_slice()]).await
     }
 
-    /// A row count per table that a commit writes: what a refused change must leave as it is.
+    /// Every table that a commit writes, the journal folded: what a refused change must leave as it is.
     pub async fn fingerprint(&self) -> Vec<String> {
+        store::engine::fold(&self.pool.get().await.unwrap()).await.unwrap();
+        let at_once =
+            ["engine.head", "engine.virtual_key", "engine.task", "engine.request", "engine.shard", "chain.wallet_order"];
+        [self.tables().await, self.hashes(&at_once).await].concat()
+    }
+
+    /// The tables that the journal is folded into.
+    pub async fn tables(&self) -> Vec<String> {
+        self.hashes(&["engine.channel", "engine.conditional", "engine.signed_body", "engine.peer_state", "engine.leg"]).await
+    }
+
+    async fn hashes(&self, tables: &[&str]) -> Vec<String> {
         let client = self.pool.get().await.unwrap();
         let mut all = Vec::new();
-        for table in [
-            "engine.channel",
-            "engine.conditional",
-            "engine.signed_body",
-            "engine.peer_state",
-            "engine.leg",
-            "engine.virtual_key",
-            "engine.task",
-            "engine.request",
-            "engine.shard",
-            "chain.wallet_order",
-        ] {
+        for table in tables {
             let sql = format!("SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t");
             all.push(format!("{table} {}", client.query_one(&sql, &[]).await.unwrap().get::<_, String>(0)));
         }
@@ -167,4 +171,11 @@ pub fn virtual_key(n: u8) -> Key {
     let mut key = [n; 32];
     key[31] = 0xfe;
     key
+}
+
+/// Another key with the index of `condition(n)` (payments 10.1.1: the first four bytes).
+pub fn same_index(n: u8) -> Condition {
+    let mut condition = condition(n);
+    condition.key[30] ^= 1;
+    condition
 }

@@ -163,6 +163,15 @@ impl Cluster {
         Ok(values)
     }
 
+    /// A whole number that a query of a database gives.
+    ///
+    /// # Errors
+    /// The server does not answer, or not with one.
+    pub async fn number(&self, database: &Database, query: &str) -> anyhow::Result<i64> {
+        let client = connect(&database.url).await?;
+        Ok(client.query_one(query, &[]).await?.try_get(0)?)
+    }
+
     /// Starts a stopped or killed server and waits until it answers. Does nothing when it runs.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ impl Api {
                 self.ctx.hand_over(vec![task]);
                 Ok(true)
             }
-            Submitted::Known(_) => Ok(false),
+            Submitted::Known => Ok(false),
             Submitted::Conflict => command.check(false).map(|()| false),
         }
     }

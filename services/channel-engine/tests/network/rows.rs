@@ -29,6 +29,7 @@ impl Rows {
     /// What is there now.
     pub async fn read(pool: &Pool) -> anyhow::Result<Self> {
         let client = pool.get().await?;
+        store::engine::fold(&client).await?;
         let mut tables = BTreeMap::new();
         for table in TABLES {
             // A channel's version also counts the commits that change nothing else.
