@@ -19,12 +19,47 @@ func liteServers(t *testing.T, library Library) {
 	t.Run("our client", func(t *testing.T) { theirLiteServer(t, library) })
 	t.Run("our server", func(t *testing.T) {
 		chain := startChain(t)
-		pool := liteclient.NewConnectionPool()
-		t.Cleanup(pool.Stop)
 		ctx := soon(t)
-		must(t, pool.AddConnectionsFromConfig(ctx, chain.config))
-		payAndRead(t, ctx, chain, ton.NewAPIClient(pool, ton.ProofCheckPolicyFast))
+		payAndRead(t, ctx, chain, ton.NewAPIClient(connected(t, ctx, chain), ton.ProofCheckPolicyFast))
 	})
+}
+
+// Row 17: as the second half of row 13, with blocks believed by the validator's signatures alone, from the block that the configuration
+// names; a client that was told to trust another block believes none.
+func secureClient(t *testing.T, _ Library) {
+	chain := startChain(t)
+	ctx := soon(t)
+	pool := connected(t, ctx, chain)
+	api := ton.NewAPIClient(pool, ton.ProofCheckPolicySecure)
+	api.SetTrustedBlockFromConfig(chain.config)
+	payAndRead(t, ctx, chain, api)
+
+	// Backwards too: the block behind the trusted one has a state that names all before it.
+	first := ton.BlockIDExt(chain.config.Validator.InitBlock)
+	newest, err := api.GetMasterchainInfo(ctx)
+	must(t, err)
+	must(t, api.VerifyProofChain(ctx, &first, newest))
+	must(t, api.VerifyProofChain(ctx, newest, &first))
+
+	other := startChain(t)
+	foreign := ton.NewAPIClient(connected(t, ctx, other), ton.ProofCheckPolicySecure)
+	foreign.SetTrustedBlock(newest)
+	if block, err := foreign.GetMasterchainInfo(ctx); err == nil {
+		t.Errorf("block %d of another chain is believed", block.SeqNo)
+	}
+	forged := newest.Copy()
+	forged.FileHash[0] ^= 1
+	if err := api.VerifyProofChain(ctx, &first, forged); err == nil {
+		t.Error("a block that nobody signed is believed")
+	}
+}
+
+// connected is the library's pool with all lite servers of a chain.
+func connected(t *testing.T, ctx context.Context, chain *chain) *liteclient.ConnectionPool {
+	pool := liteclient.NewConnectionPool()
+	t.Cleanup(pool.Stop)
+	must(t, pool.AddConnectionsFromConfig(ctx, chain.config))
+	return pool
 }
 
 func theirLiteServer(t *testing.T, library Library) {
@@ -109,8 +144,8 @@ func balance(t *testing.T, ctx context.Context, api *ton.APIClient, block *ton.B
 	same(t, "the balance", account.State.Balance.String(), want)
 }
 
-// scan reads every block of a range as the payment node's block scanner does, and each shard block's transactions with proof;
-// how often it meets a transaction.
+// scan reads every block of a range as the payment node's block scanner does: what each masterchain block names and what lies behind that,
+// each shard block's transactions with proof, and every account that one touched; how often it meets a transaction.
 func scan(t *testing.T, ctx context.Context, api *ton.APIClient, from uint32, to *ton.BlockIDExt, wanted *tlb.Transaction) int {
 	t.Helper()
 	found := 0
@@ -120,26 +155,48 @@ func scan(t *testing.T, ctx context.Context, api *ton.APIClient, from uint32, to
 		must(t, err)
 		shards, err := api.GetBlockShardsInfo(ctx, master)
 		must(t, err)
-		for _, shard := range shards {
+		for len(shards) > 0 {
+			shard := shards[0]
+			shards = shards[1:]
 			if seen[shard.SeqNo] {
 				continue
 			}
 			seen[shard.SeqNo] = true
-			_, err := api.GetBlockData(ctx, shard)
+			block, err := api.GetBlockData(ctx, shard)
 			must(t, err)
-			transactions, incomplete, err := api.GetBlockTransactionsV2(ctx, shard, 100)
-			must(t, err)
-			if incomplete {
-				t.Errorf("block %d has more than 100 transactions", shard.SeqNo)
-			}
-			for _, short := range transactions {
-				whole, err := api.GetTransaction(ctx, shard, address.NewAddress(0, 0, short.Account), short.LT)
+			if seqno > from {
+				parents, err := ton.GetParentBlocks(&block.BlockInfo)
 				must(t, err)
-				if bytes.Equal(whole.Hash, wanted.Hash) {
+				shards = append(shards, parents...)
+			}
+			for _, transaction := range transactions(t, ctx, api, shard) {
+				if bytes.Equal(transaction.Hash, wanted.Hash) {
 					found++
+				}
+				touched := address.NewAddress(0, 0, transaction.AccountAddr)
+				account, err := api.WaitForBlock(seqno).GetAccount(ctx, master, touched)
+				must(t, err)
+				if account.LastTxLT < transaction.LT {
+					t.Errorf("masterchain block %d has account %s older than its transaction", seqno, touched)
 				}
 			}
 		}
 	}
 	return found
+}
+
+// transactions reads those of a block, each with its proof.
+func transactions(t *testing.T, ctx context.Context, api *ton.APIClient, block *ton.BlockIDExt) []*tlb.Transaction {
+	t.Helper()
+	list, incomplete, err := api.GetBlockTransactionsV2(ctx, block, 100)
+	must(t, err)
+	if incomplete {
+		t.Errorf("block %d has more than 100 transactions", block.SeqNo)
+	}
+	whole := make([]*tlb.Transaction, len(list))
+	for i, short := range list {
+		whole[i], err = api.GetTransaction(ctx, block, address.NewAddress(0, 0, short.Account), short.LT)
+		must(t, err)
+	}
+	return whole
 }

@@ -54,6 +54,7 @@ var all = []row{
 	{13, "lite servers", liteServers},
 	{14, "loss, doubles, disorder", loss},
 	{15, "crossing createChannel", crossing},
+	{17, "lite servers, policy Secure", secureClient},
 }
 
 // Run runs all rows as subtests, named by number: `go test -run 'Rows/03'`.
