@@ -224,7 +224,8 @@ impl Devnet {
     fn one_transaction(&self, m: liteapi::GetOneTransaction) -> Result<liteapi::TransactionInfo, ServerError> {
         let address = basechain(&m.account)?;
         let (proof, transaction) = self.read(|ledger| ledger.transaction(&m.id, &address.address, m.lt)).map_err(ledger_error)?;
-        Ok(liteapi::TransactionInfo { id: m.id, proof: Boc::encode(proof), transaction: Boc::encode(transaction) })
+        let transaction = transaction.map(Boc::encode).unwrap_or_default();
+        Ok(liteapi::TransactionInfo { id: m.id, proof: Boc::encode(proof), transaction })
     }
 
     fn list_transactions(&self, m: liteapi::ListBlockTransactions) -> Result<liteapi::BlockTransactions, ServerError> {

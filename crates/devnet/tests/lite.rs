@@ -1,6 +1,8 @@
 //! The indexer's client against the devnet's lite servers, and against servers that lie.
 
 mod common;
+#[path = "common/lite.rs"]
+mod lite;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,12 +12,18 @@ use adnl::keys::PrivateKey;
 use common::User;
 use devnet::chain::COIN;
 use devnet::{Devnet, ServeOptions, Served, serve};
-use liteapi::{Client, ClientOptions, Connection, ConnectionOptions, Error, Handler, ServerAddress, ServerError, code};
-use tycho_types::models::{ShardIdent, StdAddr};
+use lite::{is, twisted};
+use liteapi::{
+    BlockTransactions, Client, ClientOptions, Connection, ConnectionOptions, Error, Handler, ListTransactions, Listed,
+    ListedTransaction, ServerAddress, ServerError, code,
+};
+use tycho_types::models::{BlockId, ShardIdent, StdAddr};
 use tycho_types::prelude::*;
 use wallet::Transfer;
 
 const LIMIT: Duration = Duration::from_secs(10);
+/// Id of the wallet's get-method `seqno`.
+const SEQNO: u32 = 85_143;
 
 async fn start(servers: u8) -> (Devnet, Served) {
     let devnet = Devnet::in_memory().unwrap();
@@ -109,6 +117,7 @@ async fn get_methods_answer_over_the_network() {
     pay(&devnet, &alice, &StdAddr::new(0, HashBytes([2; 32])), 0, COIN);
     let last = client.masterchain_info().await.unwrap().last;
     let id = devnet::chain::method_id("seqno");
+    assert_eq!(id, SEQNO);
     let (exit_code, stack) = client.run_get_method(&last, alice.address(), id, vec![]).await.unwrap();
     assert_eq!(exit_code, 0);
     let stack = Boc::decode(stack.unwrap()).unwrap().parse::<tycho_vm::Stack>().unwrap();
@@ -152,6 +161,7 @@ async fn proofs_have_their_roots_and_there_is_always_a_shard() {
 async fn a_pruned_account_has_its_hash_and_no_code() {
     use liteapi::{AccountId, GetAccountState, GetAccountStatePruned, GetLibraries};
     use tycho_types::merkle::MerkleProof;
+    use tycho_types::models::AccountState;
     let (devnet, served) = start(1).await;
     let alice = User::new(1);
     devnet.faucet(alice.address().clone(), 10 * COIN).unwrap();
@@ -164,6 +174,18 @@ async fn a_pruned_account_has_its_hash_and_no_code() {
     let proof = Boc::decode(&pruned.state).unwrap().parse_exotic::<MerkleProof>().unwrap();
     assert_eq!(proof.hash, *Boc::decode(&whole.state).unwrap().repr_hash());
     assert!(pruned.state.len() < whole.state.len() / 3, "{} of {}", pruned.state.len(), whole.state.len());
+    let client = client(&served.lite_servers);
+    let (all, part) =
+        (client.account(&id, alice.address()).await.unwrap(), client.pruned_account(&id, alice.address()).await.unwrap());
+    let code = |account: &liteapi::Account| match account.account.as_ref().map(|a| a.state.clone()) {
+        Some(AccountState::Active(state)) => state.code.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(&all).repr_hash(), code(&part).repr_hash());
+    assert_eq!((all.last_lt, all.last_hash), (part.last_lt, part.last_hash));
+    assert!(code(&part).as_slice().is_err());
+    let nobody = StdAddr::new(0, HashBytes([0xee; 32]));
+    assert!(client.pruned_account(&id, &nobody).await.unwrap().account.is_none());
     let libraries = connection.query(&GetLibraries { library_list: vec![HashBytes([1; 32])] }, LIMIT).await.unwrap();
     assert_eq!(libraries.result, []);
 }
@@ -250,6 +272,183 @@ fn liteapi_query(data: &[u8]) -> Vec<u8> {
     tl::Object::to_boxed(&liteapi::LiteQuery { data: data.to_vec() })
 }
 
+/// A block with several accounts and transactions: its id, and each transaction as it is listed.
+async fn busy_block(devnet: &Devnet, client: &Client) -> (BlockId, Vec<ListedTransaction>) {
+    let alice = User::new(1);
+    devnet.faucet(alice.address().clone(), 100 * COIN).unwrap();
+    devnet.mine().unwrap();
+    let transfers = [2, 3, 4, 2].map(|to| Transfer::new(StdAddr::new(0, HashBytes([to; 32])), COIN).bounce(false));
+    devnet.send(alice.message(0, devnet.now() + 60, transfers.to_vec())).unwrap();
+    devnet.mine().unwrap();
+    let last = client.masterchain_info().await.unwrap().last;
+    let shard = client.shards(&last).await.unwrap()[0];
+    let block = client.block(&shard).await.unwrap();
+    let listed =
+        |t: &liteapi::AccountTransaction| ListedTransaction { account: t.address.address, lt: t.transaction.lt, hash: t.hash };
+    let mut all: Vec<_> = block.transactions.iter().map(listed).collect();
+    all.sort();
+    assert!(all.len() >= 5 && all.iter().filter(|t| t.account == HashBytes([2; 32])).count() == 2, "{all:?}");
+    (shard, all)
+}
+
+fn list(id: BlockId, count: u32, reverse: bool, after: Option<(HashBytes, u64)>) -> ListTransactions {
+    ListTransactions { id, fields: 0, count, after, reverse, want_proof: false }
+}
+
+#[tokio::test]
+async fn transactions_of_a_block_are_listed_in_pages_both_ways() {
+    let (devnet, served) = start(1).await;
+    let client = client(&served.lite_servers);
+    let (block, all) = busy_block(&devnet, &client).await;
+    for (count, reverse) in [(1, false), (1, true), (2, false), (2, true), (100, false), (100, true)] {
+        let (mut read, mut whole, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let page = client.list_block_transactions(&list(block, count, reverse, after)).await.unwrap();
+            let bodies = client.list_block_transactions_ext(&list(block, count, reverse, after)).await.unwrap();
+            assert_eq!(page.incomplete, bodies.incomplete);
+            whole.extend(bodies.transactions.iter().map(|t| t.hash));
+            read.extend(page.transactions);
+            after = read.last().map(|t: &ListedTransaction| (t.account, t.lt));
+            if !page.incomplete {
+                break;
+            }
+        }
+        if reverse {
+            read.reverse();
+            whole.reverse();
+        }
+        assert_eq!(read, all);
+        assert_eq!(whole, all.iter().map(|t| t.hash).collect::<Vec<_>>());
+    }
+    // Behind the last one there is nothing, which is proven too; the masterchain has none at all.
+    let last = all.last().map(|t| (t.account, t.lt));
+    let nothing = Listed { transactions: Vec::new(), incomplete: false };
+    assert_eq!(client.list_block_transactions(&list(block, 9, false, last)).await.unwrap(), nothing);
+    assert!(client.list_block_transactions_ext(&list(block, 9, false, last)).await.unwrap().transactions.is_empty());
+    let masterchain = client.masterchain_info().await.unwrap().last;
+    assert_eq!(client.list_block_transactions(&list(masterchain, 9, false, None)).await.unwrap(), nothing);
+}
+
+#[tokio::test]
+async fn one_transaction_is_proven_to_be_in_a_block_or_not() {
+    let (devnet, served) = start(1).await;
+    let client = client(&served.lite_servers);
+    let (block, all) = busy_block(&devnet, &client).await;
+    for listed in &all {
+        let address = StdAddr::new(0, listed.account);
+        let found = client.transaction(&block, &address, listed.lt).await.unwrap().unwrap();
+        assert_eq!((found.address, found.hash, found.transaction.lt), (address.clone(), listed.hash, listed.lt));
+        assert!(client.transaction(&block, &address, listed.lt + 1).await.unwrap().is_none());
+    }
+    let nobody = StdAddr::new(0, HashBytes([0xee; 32]));
+    assert!(client.transaction(&block, &nobody, all[0].lt).await.unwrap().is_none());
+}
+
+/// A server that leaves one out, names one that is not there, or ends too early.
+#[tokio::test]
+async fn a_list_with_a_gap_or_a_stranger_is_refused() {
+    use tl::Object;
+    type Spoil = fn(&mut BlockTransactions);
+    let (devnet, served) = start(1).await;
+    let (block, _) = busy_block(&devnet, &client(&served.lite_servers)).await;
+    let spoils: [Spoil; 7] = [
+        |answer| drop(answer.ids.remove(1)),
+        |answer| drop(answer.ids.pop()),
+        |answer| answer.ids.swap(0, 1),
+        |answer| answer.ids.push(answer.ids[0].clone()),
+        |answer| answer.ids[2].hash = Some(HashBytes([7; 32])),
+        |answer| answer.ids[2].lt = None,
+        |answer| {
+            answer.ids.clear();
+            answer.incomplete = true;
+        },
+    ];
+    for spoil in spoils {
+        let liar = twisted(&devnet, move |method, answer| match is::<liteapi::ListBlockTransactions>(method) {
+            true => {
+                let mut list = BlockTransactions::from_boxed(&answer.unwrap()).unwrap();
+                spoil(&mut list);
+                Some(Ok(list.to_boxed()))
+            }
+            false => Some(answer),
+        })
+        .await;
+        let alone = client(std::slice::from_ref(&liar));
+        let refused = alone.list_block_transactions(&list(block, 100, false, None)).await;
+        assert!(matches!(refused, Err(Error::Unproven(_))), "{refused:?}");
+        let both = client(&[liar, served.lite_servers[0].clone()]);
+        assert!(!both.list_block_transactions(&list(block, 100, false, None)).await.unwrap().transactions.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn blocks_are_found_by_logical_time_unix_time_and_shard() {
+    let (devnet, served) = start(2).await;
+    let client = client(&served.lite_servers);
+    let (block, all) = busy_block(&devnet, &client).await;
+    devnet.mine().unwrap();
+    let last = client.masterchain_info().await.unwrap().last;
+    let (basechain, masterchain) = (ShardIdent::BASECHAIN, ShardIdent::MASTERCHAIN);
+    assert_eq!(client.lookup_lt(basechain, all[0].lt).await.unwrap(), Some(block));
+    assert_eq!(client.lookup_lt(basechain, u64::MAX).await.unwrap(), None);
+    let time = client.header(&last).await.unwrap().gen_utime;
+    assert_eq!(client.lookup_utime(masterchain, time + 100).await.unwrap(), Some(last));
+    assert_eq!(client.lookup_utime(masterchain, 1).await.unwrap(), None);
+    let newest = client.shards(&last).await.unwrap()[0];
+    for exact in [true, false] {
+        assert_eq!(client.shard(&last, basechain, exact).await.unwrap(), newest);
+    }
+    let half = ShardIdent::new(0, 1 << 62).unwrap();
+    assert_eq!(client.shard(&last, half, false).await.unwrap(), newest);
+    assert!(client.shard(&last, half, true).await.is_err());
+    assert!(client.shard(&last, ShardIdent::new(7, 1 << 63).unwrap(), false).await.is_err());
+}
+
+/// Each is an answer of one question to another one, or the truth with another number in it.
+#[tokio::test]
+async fn a_block_of_another_time_is_refused() {
+    use tl::Object;
+    let (devnet, served) = start(1).await;
+    let (_, all) = busy_block(&devnet, &client(&served.lite_servers)).await;
+    let first = devnet.read(|ledger| ledger.block_by_seqno(ShardIdent::BASECHAIN, 1).unwrap().id);
+    let asked = liteapi::LookupBlock { id: first.as_short_id(), by: liteapi::LookupBy::Seqno };
+    let earlier = devnet.answer(&asked.to_boxed()).await.unwrap();
+    let liar = twisted(&devnet, move |method, answer| match is::<liteapi::LookupBlock>(method) {
+        true => Some(Ok(earlier.clone())),
+        false => Some(answer),
+    })
+    .await;
+    let alone = client(&[liar]);
+    assert!(alone.lookup_lt(ShardIdent::BASECHAIN, all[0].lt).await.is_err());
+    assert!(alone.lookup_lt(ShardIdent::MASTERCHAIN, 1).await.is_err());
+    assert!(alone.lookup_utime(ShardIdent::BASECHAIN, 1).await.is_err());
+    assert_eq!(alone.lookup_block(ShardIdent::BASECHAIN, 1).await.unwrap(), Some(first));
+}
+
+#[tokio::test]
+async fn the_whole_configuration_and_libraries_are_read() {
+    let (devnet, served) = start(1).await;
+    let last = client(&served.lite_servers).masterchain_info().await.unwrap().last;
+    let config = client(&served.lite_servers).config_all(&last).await.unwrap();
+    assert_eq!(config.get_global_id().unwrap(), devnet::chain::GLOBAL_ID);
+    // The devnet has no libraries: a server that has one, and one that has another than it says.
+    let library = CellBuilder::build_from(7_u64).unwrap();
+    for (hash, believed) in [(*library.repr_hash(), true), (HashBytes([3; 32]), false)] {
+        let entry = liteapi::LibraryEntry { hash, data: Boc::encode(&library) };
+        let server = twisted(&devnet, move |method, answer| match is::<liteapi::GetLibraries>(method) {
+            true => Some(Ok(tl::Object::to_boxed(&liteapi::LibraryResult { result: vec![entry.clone()] }))),
+            false => Some(answer),
+        })
+        .await;
+        let asked = [hash, HashBytes([4; 32])];
+        match client(&[server]).libraries(&asked).await {
+            Ok(found) => assert!(believed && found.len() == 1 && found[&hash] == library),
+            Err(error) => assert!(!believed && matches!(error, Error::Unproven(_)), "{error}"),
+        }
+    }
+    assert!(client(&served.lite_servers).libraries(&[HashBytes([1; 32])]).await.unwrap().is_empty());
+}
+
 /// Passes on what the devnet says, with one bit of the answer flipped.
 struct Liar {
     honest: Devnet,
@@ -299,6 +498,12 @@ async fn a_lie_anywhere_in_a_proven_answer_is_noticed_and_another_server_is_aske
         liteapi::GetTransactions::ID,
         liteapi::GetAllShardsInfo::ID,
         liteapi::LookupBlock::ID,
+        liteapi::GetOneTransaction::ID,
+        liteapi::ListBlockTransactions::ID,
+        liteapi::ListBlockTransactionsExt::ID,
+        liteapi::GetShardInfo::ID,
+        liteapi::RunSmcMethod::ID,
+        liteapi::GetAccountStatePruned::ID,
     ];
     for method in methods {
         let (mut noticed, mut tried) = (0, 0);
@@ -347,6 +552,25 @@ async fn ask(
             assert_eq!(list[0].hash, truth.last_hash);
         }
         liteapi::GetAllShardsInfo::ID => assert_eq!(client.shards(last).await?, [*shard]),
+        liteapi::GetShardInfo::ID => assert_eq!(client.shard(last, ShardIdent::BASECHAIN, true).await?, *shard),
+        liteapi::GetOneTransaction::ID => {
+            let found = client.transaction(shard, bob, truth.last_lt).await?;
+            assert_eq!(found.unwrap().hash, truth.last_hash);
+        }
+        liteapi::ListBlockTransactions::ID => {
+            let listed = client.list_block_transactions(&list(*shard, 100, false, None)).await?;
+            assert!(listed.transactions.iter().any(|t| t.hash == truth.last_hash));
+        }
+        liteapi::ListBlockTransactionsExt::ID => {
+            let listed = client.list_block_transactions_ext(&list(*shard, 100, false, None)).await?;
+            assert!(listed.transactions.iter().any(|t| t.hash == truth.last_hash));
+        }
+        liteapi::GetAccountStatePruned::ID => {
+            let account = client.pruned_account(last, bob).await?;
+            assert_eq!((account.last_lt, account.last_hash), (truth.last_lt, truth.last_hash));
+        }
+        // What a get-method returned is not proven, but on what it ran.
+        liteapi::RunSmcMethod::ID => drop(client.run_get_method(last, User::new(1).address(), SEQNO, vec![]).await?),
         _ => {
             let id = client.lookup_block(ShardIdent::MASTERCHAIN, last.seqno).await?.unwrap();
             // the file hash is not part of the proof: a wrong one shows when the block is fetched

@@ -1,5 +1,7 @@
 //! Checks of what servers answer, by hashes and Merkle proofs ("fast" policy, network 6.4). Pure functions.
 
+use std::collections::HashMap;
+
 use adnl::cipher::sha256;
 use tycho_types::boc::de::{BocHeader, Options};
 use tycho_types::models::{
@@ -8,8 +10,11 @@ use tycho_types::models::{
 };
 use tycho_types::prelude::*;
 
-use crate::partial::{PartialBlock, PartialState};
-use crate::{AccountState, AllShardsInfo, BlockData, BlockHeader, ConfigInfo, Error, TransactionList};
+use crate::partial::{AccountEntry, PartialBlock, PartialState, proven};
+use crate::{
+    AccountState, AllShardsInfo, BlockData, BlockHeader, ConfigInfo, Error, LibraryResult, LookupBlock, LookupBy,
+    RunMethodResult, ShardInfo, TransactionList,
+};
 
 /// Shards of a masterchain block at most. A tree of shared cells could name exponentially many.
 const MAX_SHARDS: usize = 1024;
@@ -100,12 +105,42 @@ pub fn check_header(asked: &BlockIdShort, answer: &BlockHeader) -> Result<BlockI
     check_info(block.info()?, asked)
 }
 
+/// Checks that a looked-up block is one that was asked for. That no earlier block is as good a unix time's is the server's word.
+pub fn check_lookup(asked: &LookupBlock, answer: &BlockHeader) -> Result<BlockInfo, Error> {
+    let id = match asked.by {
+        LookupBy::Seqno => asked.id,
+        LookupBy::Lt(_) | LookupBy::Utime(_) => answer.id.as_short_id(),
+    };
+    let info = check_header(&id, answer)?;
+    let fits = match asked.by {
+        LookupBy::Seqno => true,
+        LookupBy::Lt(lt) => info.start_lt <= lt && lt <= info.end_lt,
+        LookupBy::Utime(utime) => info.gen_utime <= utime,
+    };
+    match fits && info.shard.workchain() == asked.id.shard.workchain() && info.shard.intersects(&asked.id.shard) {
+        true => Ok(info),
+        false => Err(Error::Unproven("the block is not of that shard and time")),
+    }
+}
+
+/// The block of one shard that a masterchain block names: of the shard with this prefix if it must be `exact`, else of any that shares
+/// accounts with it.
+pub fn check_shard(id: &BlockId, shard: ShardIdent, exact: bool, answer: &ShardInfo) -> Result<BlockId, Error> {
+    let named = answer.shardblk;
+    let same_chain = named.shard.workchain() == shard.workchain();
+    if answer.id != *id || !same_chain || !named.shard.intersects(&shard) || (exact && named.shard != shard) {
+        return Err(Error::Unproven("another block"));
+    }
+    check_shard_of(id, &named, &answer.shard_proof)?;
+    Ok(named)
+}
+
 /// The shard blocks that a masterchain block names.
 pub fn check_shards(id: &BlockId, answer: &AllShardsInfo) -> Result<Vec<BlockId>, Error> {
     if answer.id != *id {
         return Err(Error::Unproven("another block"));
     }
-    let mut roots = decode_roots(&answer.proof, 2)?;
+    let mut roots = decode_roots(&answer.proof, 1, 2)?;
     let block = PartialBlock::new(roots.remove(0), &id.root_hash)?;
     // new form: one proof down to the shard hashes in the block; old form: a second one, of the state
     let proven = match roots.pop() {
@@ -131,34 +166,89 @@ fn list_shards(shards: &ShardHashes) -> Result<Vec<BlockId>, Error> {
 
 /// Checks an account down from the masterchain block that was asked for.
 pub fn check_account(id: &BlockId, address: &StdAddr, answer: &AccountState) -> Result<Account, Error> {
+    account(id, address, answer, |cell, hash| match cell.repr_hash() == hash {
+        true => Ok(cell),
+        false => Err(Error::Unproven("hash of the account")),
+    })
+}
+
+/// As [`check_account`], of an account whose code, data and libraries are pruned: of these there are the hashes.
+pub fn check_pruned_account(id: &BlockId, address: &StdAddr, answer: &AccountState) -> Result<Account, Error> {
+    account(id, address, answer, proven)
+}
+
+/// `read` makes the account's cell of the answer's and the hash that the state has.
+fn account(
+    id: &BlockId,
+    address: &StdAddr,
+    answer: &AccountState,
+    read: impl FnOnce(Cell, &HashBytes) -> Result<Cell, Error>,
+) -> Result<Account, Error> {
     if answer.id != *id {
         return Err(Error::Unproven("another block"));
     }
     let shard_block = answer.shardblk;
-    if !holds(&shard_block, address) {
-        return Err(Error::Unproven("the shard does not hold the account"));
-    }
-    if shard_block.shard.is_masterchain() {
-        if shard_block != *id {
-            return Err(Error::Unproven("another masterchain block"));
-        }
-    } else {
-        check_shard_of(id, &shard_block, &answer.shard_proof)?;
-    }
-    let [block, state] = two_roots(&answer.proof)?;
-    let block = PartialBlock::new(block, &shard_block.root_hash)?;
-    let Some(entry) = PartialState::new(state, &block)?.account(&address.address)? else {
+    let Some(entry) = account_entry(id, address, &shard_block, &answer.shard_proof, &answer.proof)? else {
         return match answer.state.is_empty() {
             true => Ok(Account { shard_block, account: None, last_lt: 0, last_hash: HashBytes::ZERO }),
             false => Err(Error::Unproven("the account is not in the state")),
         };
     };
-    let cell = Boc::decode(&answer.state)?;
-    if *cell.repr_hash() != entry.account_hash {
-        return Err(Error::Unproven("hash of the account"));
-    }
-    let account = cell.parse::<OptionalAccount>()?.0;
+    let account = read(Boc::decode(&answer.state)?, &entry.account_hash)?.parse::<OptionalAccount>()?.0;
     Ok(Account { shard_block, account, last_lt: entry.last_lt, last_hash: entry.last_hash })
+}
+
+/// An account's entry in the state behind a shard block that the masterchain block names; none when the state has none.
+fn account_entry(
+    id: &BlockId,
+    address: &StdAddr,
+    shard_block: &BlockId,
+    shard_proof: &[u8],
+    proof: &[u8],
+) -> Result<Option<AccountEntry>, Error> {
+    if !holds(shard_block, address) {
+        return Err(Error::Unproven("the shard does not hold the account"));
+    }
+    if shard_block.shard.is_masterchain() {
+        if shard_block != id {
+            return Err(Error::Unproven("another masterchain block"));
+        }
+    } else {
+        check_shard_of(id, shard_block, shard_proof)?;
+    }
+    let [block, state] = two_roots(proof)?;
+    let block = PartialBlock::new(block, &shard_block.root_hash)?;
+    PartialState::new(state, &block)?.account(&address.address)
+}
+
+/// Exit code and stack of a get-method. Proven is on which state it ran, not what it returned.
+pub fn check_run(id: &BlockId, address: &StdAddr, answer: &RunMethodResult) -> Result<(i32, Option<Vec<u8>>), Error> {
+    /// Exit code of an account without code; then there may be no proof of its state.
+    const NOT_ACTIVE: i32 = -256;
+    let (Some(shard_proof), Some(proof), Some(state)) = (&answer.shard_proof, &answer.proof, &answer.state_proof) else {
+        return Err(Error::Unproven("a proof is missing"));
+    };
+    if answer.id != *id {
+        return Err(Error::Unproven("another block"));
+    }
+    match account_entry(id, address, &answer.shardblk, shard_proof, proof)? {
+        Some(entry) if !state.is_empty() => drop(proven(Boc::decode(state)?, &entry.account_hash)?),
+        _ if answer.exit_code == NOT_ACTIVE && state.is_empty() => {}
+        _ => return Err(Error::Unproven("state of the account")),
+    }
+    Ok((answer.exit_code, answer.result.clone()))
+}
+
+/// Library cells by their hashes. That the others do not exist is the server's word.
+pub fn check_libraries(asked: &[HashBytes], answer: &LibraryResult) -> Result<HashMap<HashBytes, Cell>, Error> {
+    let library = |entry: &crate::LibraryEntry| {
+        let cell = Boc::decode(&entry.data)?;
+        match *cell.repr_hash() == entry.hash && asked.contains(&entry.hash) {
+            true => Ok((entry.hash, cell)),
+            false => Err(Error::Unproven("hash of a library")),
+        }
+    };
+    answer.result.iter().map(library).collect()
 }
 
 /// Checks that transactions form the account's chain backwards from the one asked for.
@@ -168,7 +258,7 @@ pub fn check_transactions(
     count: u32,
     answer: &TransactionList,
 ) -> Result<Vec<AccountTransaction>, Error> {
-    let roots = decode_roots(&answer.transactions, count as usize)?;
+    let roots = decode_roots(&answer.transactions, 1, count as usize)?;
     let mut transactions = Vec::with_capacity(roots.len());
     for cell in roots {
         let transaction = cell.parse::<Transaction>()?;
@@ -191,7 +281,7 @@ pub fn check_config(id: &BlockId, answer: &ConfigInfo) -> Result<BlockchainConfi
     PartialState::new(Boc::decode(&answer.config_proof)?, &block)?.config()
 }
 
-fn holds(block: &BlockId, address: &StdAddr) -> bool {
+pub(crate) fn holds(block: &BlockId, address: &StdAddr) -> bool {
     i32::from(address.workchain) == block.shard.workchain() && block.shard.contains_account(&address.address)
 }
 
@@ -214,12 +304,12 @@ fn check_info(info: BlockInfo, id: &BlockIdShort) -> Result<BlockInfo, Error> {
 }
 
 fn two_roots(boc: &[u8]) -> Result<[Cell; 2], Error> {
-    decode_roots(boc, 2)?.try_into().map_err(|_| Error::Unproven("a proof has two roots"))
+    decode_roots(boc, 2, 2)?.try_into().map_err(|_| Error::Unproven("a proof has two roots"))
 }
 
-/// At least one root, at most `max`.
-fn decode_roots(boc: &[u8], max: usize) -> Result<Vec<Cell>, Error> {
-    let header = BocHeader::decode(boc, &Options { min_roots: Some(1), max_roots: Some(max) })?;
+/// From `min` to `max` roots.
+pub(crate) fn decode_roots(boc: &[u8], min: usize, max: usize) -> Result<Vec<Cell>, Error> {
+    let header = BocHeader::decode(boc, &Options { min_roots: Some(min), max_roots: Some(max) })?;
     let cells = header.finalize(Cell::empty_context())?;
     header.roots().iter().map(|i| cells.get(*i).ok_or(Error::Unproven("missing root"))).collect()
 }

@@ -1,9 +1,14 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tycho_types::models::{BlockId, BlockIdShort, BlockchainConfig, ShardIdent, StdAddr};
 use tycho_types::prelude::*;
 
-use crate::check::{check_account, check_block, check_config, check_header, check_shards, check_transactions};
+use crate::block_transactions::{check_block_transactions, check_block_transactions_ext, check_transaction};
+use crate::check::{
+    check_account, check_block, check_config, check_header, check_libraries, check_pruned_account, check_run, check_shard,
+    check_shards, check_transactions,
+};
 use crate::head::Heads;
 use crate::pool::{Pool, Wait};
 use crate::*;
@@ -89,7 +94,22 @@ impl Client {
     /// The id of a block by its seqno; none when the servers do not know it. Signatures prove masterchain blocks only: of other blocks
     /// several servers must give the same id under both policies.
     pub async fn lookup_block(&self, shard: ShardIdent, seqno: u32) -> Result<Option<BlockId>, Error> {
-        self.heads.lookup(&self.pool, BlockIdShort { shard, seqno }).await
+        self.lookup(LookupBlock { id: BlockIdShort { shard, seqno }, by: LookupBy::Seqno }).await
+    }
+
+    /// The id of the block that holds a logical time; none when the servers know none. Believed as by [`Self::lookup_block`].
+    pub async fn lookup_lt(&self, shard: ShardIdent, lt: u64) -> Result<Option<BlockId>, Error> {
+        self.lookup(LookupBlock { id: BlockIdShort { shard, seqno: 0 }, by: LookupBy::Lt(lt) }).await
+    }
+
+    /// The id of the newest block that is not younger than a unix time. Believed as by [`Self::lookup_block`]; that it is the newest is the
+    /// servers' word.
+    pub async fn lookup_utime(&self, shard: ShardIdent, utime: u32) -> Result<Option<BlockId>, Error> {
+        self.lookup(LookupBlock { id: BlockIdShort { shard, seqno: 0 }, by: LookupBy::Utime(utime) }).await
+    }
+
+    async fn lookup(&self, query: LookupBlock) -> Result<Option<BlockId>, Error> {
+        self.heads.lookup(&self.pool, &query).await
     }
 
     /// The header of a block.
@@ -108,6 +128,12 @@ impl Client {
         self.pool.ask(None, &GetAllShardsInfo { id: *masterchain }, |answer| check_shards(masterchain, &answer)).await
     }
 
+    /// The block of one shard that a masterchain block names: of exactly this shard, or of any that shares accounts with it.
+    pub async fn shard(&self, masterchain: &BlockId, shard: ShardIdent, exact: bool) -> Result<BlockId, Error> {
+        let query = GetShardInfo { id: *masterchain, workchain: shard.workchain(), shard: shard.prefix(), exact };
+        self.pool.ask(None, &query, |answer| check_shard(masterchain, shard, exact, &answer)).await
+    }
+
     /// A block with all its transactions.
     pub async fn block(&self, id: &BlockId) -> Result<Block, Error> {
         self.pool.ask(None, &GetBlock { id: *id }, |answer| check_block(id, &answer)).await
@@ -118,6 +144,31 @@ impl Client {
         let query = GetAccountState { id: *masterchain, account: account_id(address) };
         let wait = Wait { seqno: masterchain.seqno, limit: self.pool.options().query_timeout };
         self.pool.ask(Some(wait), &query, |answer| check_account(masterchain, address, &answer)).await
+    }
+
+    /// As [`Self::account`], without code, data and libraries: of these there are the hashes.
+    pub async fn pruned_account(&self, masterchain: &BlockId, address: &StdAddr) -> Result<Account, Error> {
+        let query = GetAccountStatePruned { id: *masterchain, account: account_id(address) };
+        let wait = Wait { seqno: masterchain.seqno, limit: self.pool.options().query_timeout };
+        self.pool.ask(Some(wait), &query, |answer| check_pruned_account(masterchain, address, &answer)).await
+    }
+
+    /// The transaction of an account at a logical time in a block; none when the block has none there.
+    pub async fn transaction(&self, block: &BlockId, address: &StdAddr, lt: u64) -> Result<Option<AccountTransaction>, Error> {
+        let query = GetOneTransaction { id: *block, account: account_id(address), lt };
+        self.pool.ask(None, &query, |answer| check_transaction(block, address, lt, &answer)).await
+    }
+
+    /// The ids of a block's transactions, all fields and the proof included whatever the arguments say.
+    pub async fn list_block_transactions(&self, list: &ListTransactions) -> Result<Listed<ListedTransaction>, Error> {
+        let query = ListBlockTransactions(ListTransactions { fields: 7, want_proof: true, ..list.clone() });
+        self.pool.ask(None, &query, |answer| check_block_transactions(list, &answer)).await
+    }
+
+    /// A block's transactions themselves, the proof included whatever the arguments say.
+    pub async fn list_block_transactions_ext(&self, list: &ListTransactions) -> Result<Listed<AccountTransaction>, Error> {
+        let query = ListBlockTransactionsExt(ListTransactions { fields: 7, want_proof: true, ..list.clone() });
+        self.pool.ask(None, &query, |answer| check_block_transactions_ext(list, &answer)).await
     }
 
     /// At most `count` transactions of an account backwards from the one with this logical time and hash, newest first.
@@ -138,7 +189,18 @@ impl Client {
         self.pool.ask(None, &query, |answer| check_config(masterchain, &answer)).await
     }
 
-    /// Asks anything of network 6.3. The answer is the word of the best server, and nothing is checked.
+    /// The whole blockchain configuration at a masterchain block.
+    pub async fn config_all(&self, masterchain: &BlockId) -> Result<BlockchainConfig, Error> {
+        self.pool.ask(None, &GetConfigAll { mode: 0, id: *masterchain }, |answer| check_config(masterchain, &answer)).await
+    }
+
+    /// Library cells by their hashes; those that no server has are left out.
+    pub async fn libraries(&self, hashes: &[HashBytes]) -> Result<HashMap<HashBytes, Cell>, Error> {
+        let query = GetLibraries { library_list: hashes.to_vec() };
+        self.pool.ask(None, &query, |answer| check_libraries(hashes, &answer)).await
+    }
+
+    /// Asks anything of network 6.3, such as clock and version. The answer is the word of the best server, and nothing is checked.
     pub async fn unproven<M: Method>(&self, method: &M) -> Result<M::Answer, Error> {
         self.pool.ask(None, method, Ok).await
     }
@@ -154,7 +216,7 @@ impl Client {
             .await
     }
 
-    /// Runs a get-method and returns exit code and stack (a server's word: the result is not proven).
+    /// Runs a get-method and returns exit code and stack. It is proven on which state it ran; the result is a server's word.
     pub async fn run_get_method(
         &self,
         masterchain: &BlockId,
@@ -162,10 +224,10 @@ impl Client {
         method_id: u32,
         params: Vec<u8>,
     ) -> Result<(i32, Option<Vec<u8>>), Error> {
-        const RESULT: u32 = 1 << 2;
+        const PROOFS_AND_RESULT: u32 = 0b111;
         let account = account_id(address);
-        let query = RunSmcMethod { mode: RESULT, id: *masterchain, account, method_id: method_id.into(), params };
-        self.pool.ask(None, &query, |answer| Ok((answer.exit_code, answer.result))).await
+        let query = RunSmcMethod { mode: PROOFS_AND_RESULT, id: *masterchain, account, method_id: method_id.into(), params };
+        self.pool.ask(None, &query, |answer| check_run(masterchain, address, &answer)).await
     }
 }
 

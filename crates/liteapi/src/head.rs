@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
-use tycho_types::models::{BlockId, BlockIdShort};
+use tycho_types::models::BlockId;
 
-use crate::check::check_header;
+use crate::check::check_lookup;
 use crate::client::Policy;
 use crate::pool::{Pool, Server, Wait, worse};
 use crate::*;
@@ -172,14 +172,14 @@ impl Heads {
         }
     }
 
-    /// The block with this seqno.
-    pub async fn lookup(&self, pool: &Pool, id: BlockIdShort) -> Result<Option<BlockId>, Error> {
-        let by_signatures = matches!(self.policy, Policy::Secure { .. }) && id.shard.is_masterchain();
+    /// The block that is looked up.
+    pub async fn lookup(&self, pool: &Pool, query: &LookupBlock) -> Result<Option<BlockId>, Error> {
+        let by_signatures = matches!(self.policy, Policy::Secure { .. }) && query.id.shard.is_masterchain();
         let (needed, mut last_error) = (pool.agreement(), Error::NoServer);
         for _ in 0..pool.options().rounds.max(1) {
             let mut votes: HashMap<BlockId, Vec<Arc<Server>>> = HashMap::new();
             for server in pool.ranked() {
-                let found = match lookup_at(pool, &server, &id).await {
+                let found = match lookup_at(pool, &server, query).await {
                     Ok(found) => found,
                     Err(error) => {
                         last_error = worse(last_error, error);
@@ -197,15 +197,18 @@ impl Heads {
                 let (yes, all) = (votes[&found].len(), votes.values().map(Vec::len).sum::<usize>());
                 if yes >= needed && yes * 2 > all {
                     votes.remove(&found);
-                    votes.into_values().flatten().for_each(|server| server.lied(&Error::Contradiction(id.seqno)));
+                    // Which block is the newest of a time may be seen differently; which one has a number may not.
+                    if !matches!(query.by, LookupBy::Utime(_)) {
+                        votes.into_values().flatten().for_each(|server| server.lied(&Error::Contradiction(found.seqno)));
+                    }
                     return Ok(Some(found));
                 }
             }
-            match votes.len() {
-                0 if last_error.server_code() == Some(code::BLOCK_NOT_FOUND) => return Ok(None),
-                0 => {}
-                1 => last_error = Error::Unconfirmed(id.seqno),
-                _ => return Err(Error::Contradiction(id.seqno)),
+            match (votes.len(), votes.keys().next()) {
+                (1, Some(only)) => last_error = Error::Unconfirmed(only.seqno),
+                (_, Some(one)) => return Err(Error::Contradiction(one.seqno)),
+                (_, None) if last_error.server_code() == Some(code::BLOCK_NOT_FOUND) => return Ok(None),
+                (_, None) => {}
             }
         }
         Err(last_error)
@@ -254,7 +257,7 @@ async fn vote(pool: &Pool, needed: usize, named: &[Named], block: &BlockId) -> R
     for Named { server, info } in named.iter().filter(|named| named.info.last.seqno >= block.seqno) {
         let theirs = match info.last.seqno == block.seqno {
             true => Ok(info.last),
-            false => lookup_at(pool, server, &block.as_short_id()).await,
+            false => lookup_at(pool, server, &LookupBlock { id: block.as_short_id(), by: LookupBy::Seqno }).await,
         };
         match theirs {
             Ok(theirs) if theirs == *block => yes += 1,
@@ -272,7 +275,6 @@ async fn vote(pool: &Pool, needed: usize, named: &[Named], block: &BlockId) -> R
     }
 }
 
-async fn lookup_at(pool: &Pool, server: &Arc<Server>, id: &BlockIdShort) -> Result<BlockId, Error> {
-    let query = LookupBlock { id: *id, by: LookupBy::Seqno };
-    server.ask(pool.options(), None, &query, |answer| check_header(id, &answer).map(|_| answer.id)).await
+async fn lookup_at(pool: &Pool, server: &Arc<Server>, query: &LookupBlock) -> Result<BlockId, Error> {
+    server.ask(pool.options(), None, query, |answer| check_lookup(query, &answer).map(|_| answer.id)).await
 }

@@ -16,6 +16,7 @@
 //! - A query has a time limit; a connection that is silent for too long is closed; nothing waits for ever.
 
 mod block_proof;
+mod block_transactions;
 mod check;
 mod client;
 mod connection;
@@ -32,8 +33,12 @@ mod transport;
 mod types;
 
 pub use block_proof::{Proven, check_block_proof};
+pub use block_transactions::{
+    Listed, ListedTransaction, check_block_transactions, check_block_transactions_ext, check_transaction,
+};
 pub use check::{
-    Account, AccountTransaction, Block, check_account, check_block, check_config, check_header, check_shards, check_transactions,
+    Account, AccountTransaction, Block, check_account, check_block, check_config, check_header, check_libraries, check_lookup,
+    check_pruned_account, check_run, check_shard, check_shards, check_transactions,
 };
 pub use client::{Client, ClientOptions, Policy};
 pub use connection::{Connection, ConnectionOptions};

@@ -5,7 +5,8 @@ use tycho_types::cell::{CellType, Load};
 use tycho_types::dict::AugDict;
 use tycho_types::merkle::MerkleProof;
 use tycho_types::models::{
-    BlockInfo, BlockchainConfig, DepthBalanceInfo, KeyBlockRef, KeyMaxLt, ShardAccounts, ShardFees, ShardHashes, ValidatorInfo,
+    BlockInfo, BlockchainConfig, CurrencyCollection, DepthBalanceInfo, KeyBlockRef, KeyMaxLt, ShardAccounts, ShardFees,
+    ShardHashes, ValidatorInfo,
 };
 use tycho_types::prelude::*;
 
@@ -14,13 +15,14 @@ use crate::Error;
 const BLOCK: u32 = 0x11ef_55aa;
 const BLOCK_EXTRA: u32 = 0x4a33_f6fd;
 const MASTERCHAIN_BLOCK_EXTRA: u16 = 0xcca5;
+const ACCOUNT_BLOCK: u8 = 5;
 const STATE: u32 = 0x9023_afe2;
 const MASTERCHAIN_STATE_EXTRA: u16 = 0xcc26;
 /// Bits of a state between its tag and its first flag: global id, shard, seqno, vertical seqno, time, logical time, oldest reference.
 const STATE_HEADER_BITS: u16 = 32 + 104 + 32 + 32 + 32 + 64 + 32;
 
 /// The tree of a Merkle proof of the given hash.
-fn proven(proof: Cell, hash: &HashBytes) -> Result<Cell, Error> {
+pub(crate) fn proven(proof: Cell, hash: &HashBytes) -> Result<Cell, Error> {
     let proof = proof.parse_exotic::<MerkleProof>()?;
     match proof.hash == *hash {
         true => Ok(Cell::virtualize(proof.cell)),
@@ -78,6 +80,10 @@ impl PartialBlock {
         slice.load_reference()?; // signatures and special messages
         Ok(BlockchainConfig::load_from(&mut slice)?)
     }
+    /// The accounts that the block changed, with their transactions.
+    pub fn accounts(&self) -> Result<PartialAccounts, Error> {
+        Ok(reference(&self.extra()?, 2)?.parse::<PartialAccounts>()?)
+    }
     /// What the block did.
     fn extra(&self) -> Result<Cell, Error> {
         let extra = reference(&self.0, 3)?;
@@ -99,6 +105,28 @@ impl PartialBlock {
             MASTERCHAIN_BLOCK_EXTRA => Ok(custom),
             _ => Err(Error::Unproven("not a masterchain block's extra")),
         }
+    }
+}
+
+/// The accounts that a block changed.
+pub(crate) type PartialAccounts = AugDict<HashBytes, CurrencyCollection, PartialAccount>;
+
+/// The transactions of one of them, by logical time. They may be pruned: of such a one there is the hash.
+pub(crate) struct PartialAccount {
+    pub account: HashBytes,
+    pub transactions: AugDict<u64, CurrencyCollection, Cell>,
+}
+
+impl<'a> Load<'a> for PartialAccount {
+    fn load_from(slice: &mut CellSlice<'a>) -> Result<Self, tycho_types::error::Error> {
+        match slice.load_small_uint(4)? {
+            ACCOUNT_BLOCK => {}
+            _ => return Err(tycho_types::error::Error::InvalidTag),
+        }
+        let account = slice.load_u256()?;
+        let transactions = AugDict::load_from_root_ext(slice, Cell::empty_context())?;
+        slice.load_reference()?; // how the account's state changed
+        Ok(Self { account, transactions })
     }
 }
 

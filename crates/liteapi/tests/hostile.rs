@@ -113,7 +113,23 @@ proptest! {
         prop_assert!(check_account(&id, &address, &state).is_err());
         let config = ConfigInfo { mode: 0, id, state_proof: first.clone(), config_proof: second.clone() };
         prop_assert!(check_config(&id, &config).is_err());
-        let list = TransactionList { ids: vec![], transactions: first };
+        let list = TransactionList { ids: vec![], transactions: first.clone() };
         prop_assert!(check_transactions(&address, (1, HashBytes(hash)), 10, &list).is_err());
+        let one = TransactionInfo { id, proof: first.clone(), transaction: second.clone() };
+        prop_assert!(check_transaction(&id, &address, 1, &one).is_err());
+        let asked = ListTransactions { id, fields: 7, count: 10, after: None, reverse: false, want_proof: true };
+        let list = BlockTransactions { id, req_count: 10, incomplete: false, ids: vec![], proof: first.clone() };
+        prop_assert!(check_block_transactions(&asked, &list).is_err());
+        let list = BlockTransactionsExt { id, req_count: 10, incomplete: false, transactions: second.clone(), proof: first.clone() };
+        prop_assert!(check_block_transactions_ext(&asked, &list).is_err());
+        let run = RunMethodResult {
+            mode: 7, id, shardblk: shard, shard_proof: Some(first.clone()), proof: Some(second.clone()), state_proof: Some(vec![]),
+            init_c7: None, lib_extras: None, exit_code: -256, result: None,
+        };
+        prop_assert!(check_run(&id, &address, &run).is_err());
+        let one_shard = ShardInfo { id, shardblk: shard, shard_proof: first.clone(), shard_descr: vec![] };
+        prop_assert!(check_shard(&id, shard.shard, true, &one_shard).is_err());
+        let library = LibraryEntry { hash: HashBytes(hash), data: first };
+        prop_assert!(check_libraries(&[HashBytes(hash)], &LibraryResult { result: vec![library] }).is_err());
     }
 }

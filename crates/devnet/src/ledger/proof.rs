@@ -64,8 +64,8 @@ pub(super) fn block_shards(block: &Cell) -> Result<(Cell, Cell), Error> {
     Ok((proof, data.build()?))
 }
 
-/// The block down to one transaction of an account, and the transaction; none when it is not in the block.
-pub(super) fn transaction(block: &Cell, account: &HashBytes, lt: u64) -> Result<Option<(Cell, Cell)>, Error> {
+/// The block down to one transaction of an account, and the transaction; or down to where it would be.
+pub(super) fn transaction(block: &Cell, account: &HashBytes, lt: u64) -> Result<(Cell, Option<Cell>), Error> {
     let find = |root: &Cell| -> Result<Option<Cell>, Error> {
         let block = root.parse::<Block>()?;
         touch(block.info.inner(), 0);
@@ -73,7 +73,7 @@ pub(super) fn transaction(block: &Cell, account: &HashBytes, lt: u64) -> Result<
         Ok(account_block.transactions.get(lt)?.map(|(_, transaction)| transaction.into_inner()))
     };
     let (proof, _) = prove(block, |root| find(root).map(drop))?;
-    Ok(find(block)?.map(|transaction| (proof, transaction)))
+    Ok((proof, find(block)?))
 }
 
 /// The block down to its transactions, which stay pruned.

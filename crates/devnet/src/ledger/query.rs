@@ -174,9 +174,9 @@ impl Ledger {
         proof::transactions(&self.block(id)?.cell()?)
     }
 
-    /// One transaction of a block with its proof.
-    pub fn transaction(&self, id: &BlockId, account: &HashBytes, lt: u64) -> Result<(Cell, Cell), Error> {
-        proof::transaction(&self.block(id)?.cell()?, account, lt)?.ok_or(Error::NoTransaction)
+    /// A proof of one transaction of a block, or of its absence, and the transaction.
+    pub fn transaction(&self, id: &BlockId, account: &HashBytes, lt: u64) -> Result<(Cell, Option<Cell>), Error> {
+        proof::transaction(&self.block(id)?.cell()?, account, lt)
     }
 
     /// Proofs of a masterchain block and of its state down to the configuration: the parameters named, or all.

@@ -132,7 +132,8 @@ fn what_is_looked_up_is_found() {
             assert_eq!(world.ledger.block_by_lt(shard, t.lt).unwrap().id, id);
             let found = world.ledger.account_transactions(&t.account, t.lt, &t.hash, 1).unwrap();
             assert_eq!((found[0].block, found[0].hash), (id, t.hash));
-            assert_eq!(*world.ledger.transaction(&id, &t.account, t.lt).unwrap().1.repr_hash(), t.hash);
+            assert_eq!(*world.ledger.transaction(&id, &t.account, t.lt).unwrap().1.unwrap().repr_hash(), t.hash);
+            assert!(world.ledger.transaction(&id, &t.account, t.lt + 1).unwrap().1.is_none());
         }
         let time = world.ledger.block(&id).unwrap().gen_utime;
         assert_eq!(world.ledger.block_by_time(shard, time).unwrap().id, id);
