@@ -44,6 +44,51 @@ pub async fn stand_down(client: &impl GenericClient, owner: &str) -> Result<(), 
     Ok(())
 }
 
+/// A masterchain key block that was proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyBlock {
+    /// Its seqno.
+    pub seqno: u32,
+    /// Its root hash.
+    pub root_hash: [u8; 32],
+    /// Its file hash.
+    pub file_hash: [u8; 32],
+}
+
+/// The newest key block that an indexer of the node proved; `None` before the first one.
+pub async fn key_block(client: &impl GenericClient) -> Result<Option<KeyBlock>, Error> {
+    let query = "SELECT key_block, key_block_root_hash, key_block_file_hash FROM chain.cursor WHERE key_block IS NOT NULL";
+    let row = client.query_opt(query, &[]).await?;
+    row.map(|row| {
+        Ok(KeyBlock {
+            seqno: codec::number(row.try_get("key_block")?, "key_block")?,
+            root_hash: codec::bytes(&row, "key_block_root_hash")?,
+            file_hash: codec::bytes(&row, "key_block_file_hash")?,
+        })
+    })
+    .transpose()
+}
+
+/// Remembers a key block that was proven, unless a newer one is known.
+///
+/// Errors: [`Error::Fenced`] when another indexer leads.
+pub async fn remember_key_block(client: &impl GenericClient, at: Cursor, block: &KeyBlock) -> Result<(), Error> {
+    let leads = client
+        .execute(
+            "UPDATE chain.cursor SET \
+                 key_block_root_hash = CASE WHEN key_block >= $2 THEN key_block_root_hash ELSE $3 END, \
+                 key_block_file_hash = CASE WHEN key_block >= $2 THEN key_block_file_hash ELSE $4 END, \
+                 key_block = greatest(key_block, $2) \
+             WHERE epoch = $1",
+            &[&long("epoch", at.epoch)?, &i64::from(block.seqno), &block.root_hash.as_slice(), &block.file_hash.as_slice()],
+        )
+        .await?;
+    match leads {
+        0 => Err(Error::Fenced),
+        _ => Ok(()),
+    }
+}
+
 /// Everything that a stretch of blocks showed.
 #[derive(Debug, Default)]
 pub struct Progress {

@@ -175,6 +175,22 @@ async fn only_what_no_state_can_need_is_pruned() {
     assert_eq!((pruned.bodies, pruned.peer_states, pruned.conditions), (2, 3, 2));
 }
 
+#[tokio::test]
+async fn the_newest_proven_key_block_stays_and_only_the_leader_writes_it() {
+    let node = Node::empty().await;
+    let client = node.pool.get().await.unwrap();
+    let block = |seqno: u32| chain::KeyBlock { seqno, root_hash: [seqno as u8; 32], file_hash: [seqno as u8 + 1; 32] };
+    assert_eq!(chain::key_block(&client).await.unwrap(), None);
+    let lead = chain::lead(&client, "one", Duration::ZERO).await.unwrap().unwrap();
+    for (given, kept) in [(5, 5), (3, 5), (5, 5), (9, 9)] {
+        chain::remember_key_block(&client, lead, &block(given)).await.unwrap();
+        assert_eq!(chain::key_block(&client).await.unwrap(), Some(block(kept)));
+    }
+    assert!(chain::lead(&client, "two", LEASE).await.unwrap().is_some());
+    assert!(matches!(chain::remember_key_block(&client, lead, &block(11)).await, Err(Error::Fenced)));
+    assert_eq!(chain::key_block(&client).await.unwrap(), Some(block(9)));
+}
+
 fn order(id: &str) -> chain::NewOrder {
     chain::NewOrder {
         id: id.into(),

@@ -57,7 +57,8 @@ pub enum Proofs {
     /// Those that two lite servers name, or the only one.
     #[default]
     Fast,
-    /// Those that validators' signatures lead to, from `validator.init_block` of the global configuration. One honest server is enough.
+    /// Those that validators' signatures lead to, from `validator.init_block` of the global configuration, or from a newer key block that was
+    /// proven before. One honest server is enough.
     Secure,
 }
 

@@ -20,6 +20,7 @@ mod metrics;
 mod orders;
 mod scanner;
 mod sender;
+mod trust;
 mod wallet_view;
 mod worker;
 
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{CodeKind, KnownCodes};
-use liteapi::{Client, ClientOptions};
+use liteapi::{Client, ClientOptions, Policy};
 use rpc::indexer::v1::indexer_service_server::IndexerServiceServer;
 use rpc::{Health, InProcessListener, Server};
 use signer::{KeySource, Keys, LocalSigner, Signer};
@@ -73,7 +74,11 @@ pub async fn run(
     let own_metrics = Metrics::new(&metrics);
     let ours = CodeKind { hash: channel_contract_ton::CODE_HASH, depth: channel_contract_ton::CODE_DEPTH };
     let codes = KnownCodes::new([ours, CodeKind::LIVE]);
-    let client = Arc::new(Client::new(servers, ClientOptions { policy: config.policy()?, ..ClientOptions::default() })?);
+    let policy = trust::policy(config.policy()?, &pool).await?;
+    if let Policy::Secure { trusted } = policy {
+        info!(block = trusted.seqno, "proofs begin at this masterchain block");
+    }
+    let client = Arc::new(Client::new(servers, ClientOptions { policy, ..ClientOptions::default() })?);
     let worker = Worker {
         id: config.indexer_id.clone(),
         pool: pool.clone(),
@@ -81,6 +86,7 @@ pub async fn run(
         scanner: Scanner::default(),
         channels: channels::Channels::new(codes, signer.channel_key(), known.into_iter().map(|account| account.address)),
         sender: Sender::new(pool.clone(), signer, wallet, own_metrics.clone()),
+        trust: Default::default(),
         metrics: own_metrics,
         gate: chain_gate,
         view,

@@ -16,6 +16,7 @@ use crate::channels::Channels;
 use crate::metrics::Metrics;
 use crate::scanner::{Head, Scanner};
 use crate::sender::{Report, Sender};
+use crate::trust::Memory;
 
 /// Masterchain blocks read and written together at most.
 const BATCH: u32 = 16;
@@ -49,6 +50,7 @@ pub struct Worker {
     pub scanner: Scanner,
     pub channels: Channels,
     pub sender: Sender,
+    pub trust: Memory,
     pub metrics: Metrics,
     pub gate: Gate,
     pub view: watch::Sender<View>,
@@ -98,6 +100,7 @@ impl Worker {
         let newest = self.newest(&client, cursor).await;
         self.metrics.lite_servers(&client.servers());
         let newest = newest?;
+        self.trust.keep(&self.pool, cursor, client.trusted()).await?;
         let to = newest.min(cursor.seqno.saturating_add(BATCH));
         let cursor = self.read(&client, cursor, to).await?;
         self.metrics.block.set(to.into());

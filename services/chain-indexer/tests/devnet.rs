@@ -8,6 +8,8 @@ use protocol::Task;
 use rpc::indexer::v1::indexer_service_client::IndexerServiceClient;
 use rpc::indexer::v1::{GetWalletRequest, ListPublicChannelsRequest};
 use store::chain::{self, OrderEnd};
+use tycho_types::models::BlockId;
+use tycho_types::prelude::HashBytes;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_is_deployed_topped_up_and_seen() {
@@ -158,5 +160,29 @@ async fn every_settlement_of_the_peer_and_our_signature_are_read() {
     let updates = world.updates(&channel, |all| all.iter().any(|u| !u.settled.is_empty())).await;
     let settled: Vec<u128> = updates.iter().flat_map(|u| &u.settled).map(|(_, resolution)| resolution.amount).collect();
     assert_eq!(settled, [1, 2, 3]);
+    indexer.stop().await;
+}
+
+/// Proofs begin at the newest key block that was proven, not at the block of the configuration, from which here nothing can be proven any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_begins_at_the_key_block_that_was_proven() {
+    let world = World::start().await;
+    let zero_state = world.devnet.read(|ledger| *ledger.zero_state());
+    let lost = BlockId { root_hash: HashBytes([7; 32]), ..zero_state };
+    let indexer = world.indexer_trusting("a", &lost);
+    let proven = async || chain::key_block(&world.pool.get().await.unwrap()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!((proven().await, world.block().await), (None, 0));
+    indexer.stop().await;
+
+    let indexer = world.indexer_trusting("a", &zero_state);
+    world.caught_up().await;
+    let (stored, expected) = (proven().await.unwrap(), world.key_block());
+    assert_eq!((stored.seqno, stored.root_hash, stored.file_hash), (1, expected.root_hash.0, expected.file_hash.0));
+    indexer.stop().await;
+
+    let indexer = world.indexer_trusting("a", &lost);
+    world.caught_up().await;
+    assert_eq!(proven().await, Some(stored));
     indexer.stop().await;
 }

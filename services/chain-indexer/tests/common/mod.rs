@@ -18,7 +18,7 @@ use store::{Change, Committer, Database, Fence, Pool, Verdict, lease};
 use tempfile::TempDir;
 use testkit::{Cluster, wait_for};
 use tokio_util::sync::CancellationToken;
-use tycho_types::models::{StateInit, StdAddr};
+use tycho_types::models::{BlockId, StateInit, StdAddr};
 use wallet::{Transfer, Wallet, wallet_id};
 use wire::conditionals::{Settlement, resolutions_cell};
 use wire::{Body, Condition, Conditionals, Resolution, SignedState, State};
@@ -76,8 +76,18 @@ impl World {
 
     /// Starts an indexer under this name. Those before it must have been stopped or killed.
     pub fn indexer(&self, id: &str) -> Indexer {
-        let (zero_state, key_block) = self.devnet.read(|ledger| (*ledger.zero_state(), *ledger.key_block()));
-        let network = devnet::global_config(&self.served.lite_servers, &zero_state, &key_block, Default::default());
+        self.indexer_trusting(id, &self.key_block())
+    }
+
+    /// The only key block of the chain.
+    pub fn key_block(&self) -> BlockId {
+        self.devnet.read(|ledger| *ledger.key_block())
+    }
+
+    /// The same, with another block that its configuration says to trust.
+    pub fn indexer_trusting(&self, id: &str, init_block: &BlockId) -> Indexer {
+        let zero_state = self.devnet.read(|ledger| *ledger.zero_state());
+        let network = devnet::global_config(&self.served.lite_servers, &zero_state, init_block, Default::default());
         let global_config = self.folder.path().join("global.config.json");
         std::fs::write(&global_config, network.to_string()).unwrap();
         let config = Config {
@@ -141,15 +151,16 @@ impl World {
         wait_for(id, LIMIT, async || self.order(id).await.ok_or("under way")).await.unwrap()
     }
 
+    /// The last block that was read.
+    pub async fn block(&self) -> u32 {
+        chain::block(&self.pool.get().await.unwrap()).await.unwrap()
+    }
+
     /// Waits until everything that is on the chain now was read.
     pub async fn caught_up(&self) {
         let seqno = self.devnet.status().seqno + 1;
-        wait_for("the cursor", LIMIT, async || {
-            let block = chain::block(&self.pool.get().await.unwrap()).await.unwrap();
-            if block >= seqno { Ok(()) } else { Err("behind") }
-        })
-        .await
-        .unwrap();
+        let read = async || if self.block().await >= seqno { Ok(()) } else { Err("behind") };
+        wait_for("the cursor", LIMIT, read).await.unwrap();
     }
 
     pub async fn account_with_deposit(&self, channel: &Channel, nano: u128) -> Account {
