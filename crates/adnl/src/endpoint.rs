@@ -1,3 +1,4 @@
+use crate::address::AddressList;
 use crate::common::{Event, PeerRecord, Stats};
 use crate::keys::{AdnlId, PrivateKey, PublicKey};
 use crate::message::QueryId;
@@ -123,6 +124,7 @@ enum Command {
     Query { peer: AdnlId, data: Bytes, timeout: Duration, done: oneshot::Sender<Result<Bytes, QueryError>> },
     Answer { peer: AdnlId, id: QueryId, data: Bytes },
     Customs(Vec<Custom>),
+    Advertise { address: Option<SocketAddrV4>, done: oneshot::Sender<AddressList> },
     Stats(oneshot::Sender<Stats>),
     Close,
 }
@@ -209,6 +211,13 @@ impl Endpoint {
     /// Sends custom messages. Those that cannot be sent are lost.
     pub async fn customs(&self, messages: Vec<Custom>) -> Result<(), QueryError> {
         self.command(Command::Customs(messages)).await
+    }
+
+    /// Changes the address that is published to peers, and tells them. Returns the list as it is published.
+    pub async fn advertise(&self, address: Option<SocketAddrV4>) -> Result<AddressList, QueryError> {
+        let (done, list) = oneshot::channel();
+        self.command(Command::Advertise { address, done }).await?;
+        list.await.map_err(|_| QueryError::Closed)
     }
 
     /// Counters since the start.
@@ -326,6 +335,7 @@ impl Driver {
                     }
                 }
             }
+            Command::Advertise { address, done } => drop(done.send(self.node.advertise(now, address))),
             Command::Stats(done) => drop(done.send(self.node.stats())),
             Command::Close => {}
         }

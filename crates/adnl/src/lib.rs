@@ -12,13 +12,14 @@
 //! - A datagram has its effects once, a query is reported once; its answer is repeated for every copy.
 //! - Our epoch and the channel dates given to one peer only rise, across restarts too.
 //! - Anything received is bounded: peers, queued and unanswered messages, answers kept, messages under reassembly, and the root
-//!   packets opened per source address.
+//!   packets opened, per source address and in all.
 //! - Datagrams have at most 1440 bytes.
 
 pub mod cipher;
 pub mod keys;
 
 mod address;
+mod admission;
 mod answers;
 mod channel;
 mod common;

@@ -1,4 +1,5 @@
 use crate::address::AddressList;
+use crate::admission::Admission;
 use crate::cipher;
 use crate::common::{Core, Event, PeerRecord, Random, Stats};
 use crate::keys::{AdnlId, PrivateKey, PublicKey};
@@ -7,12 +8,11 @@ use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::parts::MAX_MESSAGE;
 use crate::peer::Peer;
-use crate::recent::Recent;
-use crate::time::{Allowance, Now};
+use crate::time::Now;
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 /// Peers at a time. An unknown one takes the place of an unwanted one: of those without a channel, else of all, the one that is silent
@@ -20,13 +20,8 @@ use std::time::Duration;
 const MAX_PEERS: usize = 4096;
 /// Shortest datagram: a channel packet's header.
 const MIN_DATAGRAM: usize = 64;
-/// Root packets opened per source: each costs a key agreement, and if that gives a packet a signature check, before anything is known of
-/// the sender. Together 3 % of a processor per source.
-const ROOT_BURST: u32 = 64;
-const ROOT_INTERVAL: Duration = Duration::from_millis(5);
-/// Sources remembered for that, at most twice as many, and for how long: by then the burst is there again.
-const MAX_SOURCES: usize = 8192;
-const SOURCE_TTL: Duration = Duration::from_secs(1);
+/// Between the root packets that tell peers of a new address.
+const TELL_EVERY: Duration = Duration::from_millis(1);
 /// Largest query, answer or custom message: the constructor, the id and the length take up to 40 bytes of the message.
 pub const MAX_PAYLOAD: usize = MAX_MESSAGE - 44;
 
@@ -58,7 +53,7 @@ pub struct Node {
     peers: HashMap<AdnlId, Peer>,
     dirty: Vec<AdnlId>,
     timers: BinaryHeap<Reverse<(Duration, Timer)>>,
-    sources: Recent<IpAddr, Allowance>,
+    admission: Admission,
 }
 
 impl Node {
@@ -79,8 +74,23 @@ impl Node {
             channels: HashMap::new(),
             stats: Stats::default(),
         };
-        let sources = Recent::new(SOURCE_TTL, MAX_SOURCES);
-        Self { core, peers: HashMap::new(), dirty: Vec::new(), timers: BinaryHeap::new(), sources }
+        Self { core, peers: HashMap::new(), dirty: Vec::new(), timers: BinaryHeap::new(), admission: Admission::new() }
+    }
+
+    /// Changes the address that is published. Those whom it concerns are told until they have it, one after another; the others learn it when
+    /// they next need to. Returns the list as it is published.
+    pub fn advertise(&mut self, now: Now, address: Option<SocketAddrV4>) -> AddressList {
+        let list = &mut self.core.address;
+        list.addrs = address.into_iter().collect();
+        list.version = now.unix.max(list.version.saturating_add(1));
+        let ids: Vec<AdnlId> = self.peers.keys().copied().collect();
+        for (turn, id) in (0..).zip(&ids) {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.tell_address(now.elapsed + TELL_EVERY * turn);
+            }
+            self.touched(now, *id);
+        }
+        self.core.address.clone()
     }
 
     /// Our id.
@@ -105,8 +115,12 @@ impl Node {
             return Err(SendError::Busy);
         }
         let peer = self.peers.entry(id).or_insert_with(|| Peer::new(now, record, wanted));
-        if record.address.is_some() {
-            peer.addr = record.address;
+        if let Some(address) = record.address {
+            peer.addr = Some(address);
+            self.admission.expect(address.ip());
+            if let Some(before) = peer.expected.replace(address.ip()) {
+                self.admission.expect_no_more(before);
+            }
         }
         peer.wanted |= wanted;
         self.touched(now, id);
@@ -116,6 +130,7 @@ impl Node {
     /// Forgets a peer; its queries expire.
     pub fn remove_peer(&mut self, id: &AdnlId) {
         if let Some(peer) = self.peers.remove(id) {
+            peer.expected.iter().for_each(|address| self.admission.expect_no_more(*address));
             peer.dismantle(&mut self.core);
         }
     }
@@ -180,7 +195,7 @@ impl Node {
     fn handle_root(&mut self, now: Now, from: SocketAddr, rest: &mut [u8]) -> Option<AdnlId> {
         let (key, rest) = rest.split_first_chunk_mut::<32>()?;
         let (checksum, body) = rest.split_first_chunk_mut::<32>()?;
-        if !self.admit(now, from.ip()) {
+        if !self.admission.admit(now, from.ip()) {
             return None;
         }
         self.core.stats.opened += 1;
@@ -230,16 +245,6 @@ impl Node {
             self.core.stats.repeated += 1;
         }
         Some(id)
-    }
-
-    /// Whether a source may have a root packet opened. Many sources at once make each other forgotten, never refused.
-    fn admit(&mut self, now: Now, source: IpAddr) -> bool {
-        let source = source_of(source);
-        let known = self.sources.remove(&source);
-        let mut allowance = known.unwrap_or_else(|| Allowance::new(ROOT_BURST, ROOT_INTERVAL, now.elapsed));
-        let admitted = allowance.take(now.elapsed);
-        self.sources.insert(now.elapsed, source, allowance);
-        admitted
     }
 
     /// Whether there is room for this peer, after the least useful one was removed if need be.
@@ -329,14 +334,6 @@ fn arm(timers: &mut BinaryHeap<Reverse<(Duration, Timer)>>, now: Now, peer: &mut
     if peer.armed.is_none_or(|armed| next < armed) {
         peer.armed = Some(next);
         timers.push(Reverse((next, Timer::Peer(peer.id))));
-    }
-}
-
-/// Whoever has an address of IPv6 has 2^64 of them.
-fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

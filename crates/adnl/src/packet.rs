@@ -33,10 +33,10 @@ pub(crate) const FILLER: usize = 2 * RAND;
 const FLAGS_AT: usize = 4 + RAND + 1;
 const SIGNATURE_FIELD: usize = 68;
 
-/// Bytes of a channel packet's plaintext around its messages.
-pub(crate) const CHANNEL_OVERHEAD: usize = FLAGS_AT + 4 + 4 + 16 + RAND + 1;
-/// The same of a root packet: `from`, one address, dates, signature and the other side's list version.
-pub(crate) const ROOT_OVERHEAD: usize = CHANNEL_OVERHEAD + 36 + 32 + 4 + 8 + SIGNATURE_FIELD;
+/// Bytes of a channel packet's plaintext around its messages, with the other side's list version.
+pub(crate) const CHANNEL_OVERHEAD: usize = FLAGS_AT + 4 + 4 + 16 + 4 + RAND + 1;
+/// The same of a root packet: `from`, one address, dates and signature.
+pub(crate) const ROOT_OVERHEAD: usize = CHANNEL_OVERHEAD + 36 + 32 + 8 + SIGNATURE_FIELD;
 
 /// `reinit_date` and `dst_reinit_date` of a root packet (network 3.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,8 @@ impl<'a> Packet<'a> {
 pub(crate) struct Head<'a> {
     pub seqno: u64,
     pub confirm_seqno: u64,
+    /// The version of the receiver's address list that we have, where it is told.
+    pub recv_version: Option<u32>,
     /// Only root packets have these.
     pub root: Option<RootHead<'a>>,
 }
@@ -152,7 +154,6 @@ pub(crate) struct Head<'a> {
 pub(crate) struct RootHead<'a> {
     pub key: &'a PrivateKey,
     pub address: Option<&'a AddressList>,
-    pub recv_version: Option<u32>,
     pub dates: Dates,
 }
 
@@ -160,9 +161,9 @@ pub(crate) struct RootHead<'a> {
 pub(crate) fn write<T: AsRef<[u8]>>(out: Vec<u8>, head: &Head<'_>, messages: &[T], filler: &[u8; FILLER]) -> Vec<u8> {
     let start = out.len();
     let mut flags = SEQNO | CONFIRM_SEQNO | if messages.len() == 1 { MESSAGE } else { MESSAGES };
+    flags |= head.recv_version.map_or(0, |_| RECV_VERSION);
     if let Some(root) = &head.root {
-        flags |= FROM | DATES;
-        flags |= root.address.map_or(0, |_| ADDRESS) | root.recv_version.map_or(0, |_| RECV_VERSION);
+        flags |= FROM | DATES | root.address.map_or(0, |_| ADDRESS);
     }
     let mut w = Writer::append_to(out);
     w.u32(PACKET);
@@ -180,8 +181,8 @@ pub(crate) fn write<T: AsRef<[u8]>>(out: Vec<u8>, head: &Head<'_>, messages: &[T
     }
     w.u64(head.seqno);
     w.u64(head.confirm_seqno);
+    head.recv_version.iter().for_each(|version| w.u32(*version));
     if let Some(root) = &head.root {
-        root.recv_version.iter().for_each(|version| w.u32(*version));
         w.u32(root.dates.own);
         w.u32(root.dates.peer);
     }

@@ -10,7 +10,7 @@ use crate::send::Queue;
 use crate::time::{Allowance, Now};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// An epoch may be this far ahead of our clock (network 3.6 step 2).
@@ -36,6 +36,9 @@ const ADDRESS_HOLD: Duration = Duration::from_secs(10);
 /// Root packets to one peer: so many at once, then one per interval, as C++ nodes limit them (network 3.11).
 const ROOT_BURST: u32 = 16;
 const ROOT_INTERVAL: Duration = Duration::from_millis(500);
+/// A peer is told of our new address so often, and again after so long, doubled each time, until it says that it has it: some never do.
+const MAX_TOLD: u32 = 5;
+const TELL_AGAIN: Duration = Duration::from_secs(2);
 /// Unanswered queries to one peer.
 const MAX_QUERIES: usize = 8192;
 /// Pauses before a query's copies (network 3.8); the last one repeats.
@@ -59,6 +62,8 @@ pub(crate) struct Peer {
     pub id: AdnlId,
     pub key: PublicKey,
     pub addr: Option<SocketAddr>,
+    /// Where we were told that it is.
+    pub expected: Option<IpAddr>,
     pub wanted: bool,
     /// The peer's reinit date, zero = unknown.
     pub epoch: u32,
@@ -70,8 +75,13 @@ pub(crate) struct Peer {
     previous: Option<Previous>,
     /// The version of the peer's address list that we have.
     pub list_version: Option<u32>,
+    /// The next packet says so.
+    pub tell_list_version: bool,
     /// The peer has our address list.
     pub list_acked: bool,
+    /// When it is told of a new one again, and how often it was.
+    tell_at: Option<Duration>,
+    told: u32,
     digests: Digests,
     answers: Answers,
     parts: Reassembly,
@@ -107,6 +117,7 @@ impl Peer {
             id: record.key.id(),
             key: record.key,
             addr: record.address,
+            expected: None,
             wanted,
             epoch: 0,
             out_seqno: 0,
@@ -116,7 +127,10 @@ impl Peer {
             channel: None,
             previous: None,
             list_version: None,
+            tell_list_version: false,
             list_acked: false,
+            tell_at: None,
+            told: 0,
             digests: Digests::default(),
             answers: Answers::default(),
             parts: Reassembly::default(),
@@ -281,7 +295,11 @@ impl Peer {
         }
         self.in_seqno = self.in_seqno.max(packet.seqno.unwrap_or(0));
         if let Some(list) = &packet.address {
-            self.list_version = Some(list.version);
+            (self.list_version, self.tell_list_version) = (Some(list.version), true);
+            // Outside of channels it is said until it is known to be there.
+            if packet.dates.is_some() {
+                self.acknowledge_in(now, ACK_HANDSHAKE_AFTER);
+            }
         }
         // Packets of a channel may leave it out.
         self.list_acked &= packet.dates.is_none() || packet.recv_version.is_some();
@@ -449,6 +467,14 @@ impl Peer {
         self.answers.cancel(id);
     }
 
+    /// Our address list is another one: the peer is told at this time, if it has to do with us now.
+    pub fn tell_address(&mut self, at: Duration) {
+        self.list_acked = false;
+        if self.wanted || self.is_ready() {
+            (self.tell_at, self.told) = (Some(at), 0);
+        }
+    }
+
     /// Does what is due. False when the peer is to be forgotten.
     pub fn handle_timer(&mut self, now: Now, core: &mut Core) -> bool {
         if self.is_idle(now) {
@@ -463,6 +489,12 @@ impl Peer {
         if self.ack_at.is_some_and(|at| at <= now.elapsed) {
             self.ack_at = None;
             self.nop_due = true;
+        }
+        if self.tell_at.is_some_and(|at| at <= now.elapsed) {
+            let again = !self.list_acked && self.told < MAX_TOLD;
+            (self.force_root, self.nop_due) = (self.force_root || again, self.nop_due || again);
+            self.tell_at = again.then(|| now.elapsed + TELL_AGAIN * (1 << self.told));
+            self.told += 1;
         }
         if self.wanted && self.keepalive_at <= now.elapsed {
             // The second one in a row leaves the channel, which the peer may have forgotten.
@@ -489,7 +521,7 @@ impl Peer {
         let idle_at = (self.last_received + self.patience()).max(now.elapsed + Duration::from_secs(1));
         let mut next = if self.wanted { self.keepalive_at } else { idle_at };
         let stale = [self.queue.stale_at(), self.answers.expires_at(), self.parts.expires_at()];
-        let ends = [self.previous.as_ref().map(|previous| previous.until), self.ack_at];
+        let ends = [self.previous.as_ref().map(|previous| previous.until), self.ack_at, self.tell_at];
         for at in stale.into_iter().chain(ends).flatten() {
             next = next.min(at);
         }

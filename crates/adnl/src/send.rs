@@ -138,10 +138,10 @@ impl Peer {
         let head = Head {
             seqno: self.next_seqno(),
             confirm_seqno: if silent { 0 } else { self.in_seqno },
+            recv_version: self.list_version,
             root: Some(RootHead {
                 key: &core.key,
                 address: (silent || !self.list_acked).then_some(&core.address),
-                recv_version: self.list_version,
                 dates: Dates { own: core.epoch, peer: self.epoch },
             }),
         };
@@ -155,13 +155,15 @@ impl Peer {
         core.stats.sent += 1;
         core.stats.sent_root += 1;
         self.root_since.get_or_insert(now.elapsed);
-        (self.force_root, self.confirm_once) = (false, false);
+        (self.force_root, self.confirm_once, self.tell_list_version) = (false, false, false);
     }
 
     fn send_channel(&mut self, now: Now, core: &mut Core, to: SocketAddr) {
         let mut messages = std::mem::take(&mut core.messages);
         self.fill(now, CHANNEL_ROOM, &mut messages);
-        let head = Head { seqno: self.next_seqno(), confirm_seqno: self.in_seqno, root: None };
+        let recv_version = self.list_version.filter(|_| self.tell_list_version);
+        self.tell_list_version = false;
+        let head = Head { seqno: self.next_seqno(), confirm_seqno: self.in_seqno, recv_version, root: None };
         let Some(Channel { outbound, .. }) = &self.channel else { return };
         let mut out = core.outbox.take();
         out.extend_from_slice(&outbound.id);

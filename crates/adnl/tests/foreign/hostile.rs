@@ -2,7 +2,8 @@
 
 use crate::common::Dice;
 use crate::peer::{Foreign, query};
-use adnl::{AddressList, Message, Packet};
+use adnl::keys::PrivateKey;
+use adnl::{AddressList, Message, Packet, PeerRecord};
 use std::time::Duration;
 use tl::Object;
 
@@ -60,6 +61,46 @@ fn the_corpus_and_what_is_made_of_it_is_parsed_or_refused() {
     assert!(corpus.len() > 40 && corpus.iter().filter(|bytes| Packet::parse(bytes).is_ok()).count() > 20);
     corpus.iter().for_each(|bytes| parse(bytes));
     (0..ROUNDS).for_each(|_| parse(&spoil(&mut dice, &corpus)));
+}
+
+/// Root packets forged in the names of many sources cost a bounded number of key agreements, and a peer that we were told of is served
+/// meanwhile, in its channel, and outside of it when it restarts.
+#[test]
+fn a_flood_from_many_sources_is_bounded_and_the_peer_is_served() {
+    let mut foreign = Foreign::new();
+    let record = PeerRecord { key: foreign.key.public(), address: Some(foreign.addr), channel_date: 0 };
+    foreign.node.add_peer(foreign.now(), &record, true).unwrap();
+    foreign.open_channel();
+    foreign.listen();
+    let mut forged = vec![7; 300];
+    forged[..32].copy_from_slice(foreign.node.id().as_bytes());
+    forged[32..64].copy_from_slice(PrivateKey::generate().public().as_bytes());
+    let (before, began) = (foreign.node.stats(), foreign.elapsed);
+    const FLOOD: u32 = 200_000;
+    for i in 0..FLOOD {
+        let source = (std::net::Ipv4Addr::from(0x0b00_0000 + i), 1234).into();
+        foreign.node.handle_datagram(foreign.now(), source, &mut forged.clone());
+        if i % 2000 == 0 {
+            foreign.elapsed += Duration::from_millis(10);
+            let number = i.to_le_bytes();
+            match i % 20_000 {
+                // It restarted, and has forgotten the channel.
+                0 => {
+                    let mut root = foreign.root();
+                    root.dates.0 += i / 20_000;
+                    let create = foreign.create(root.dates.0);
+                    foreign.send(&root, &[create, query(&number)]);
+                }
+                _ => foreign.send_in_channel(1000 + u64::from(i), &[query(&number)]),
+            }
+            assert_eq!(foreign.queries(), [number], "at {i}");
+            foreign.listen();
+        }
+    }
+    let (stats, seconds) = (foreign.node.stats(), (foreign.elapsed - began).as_secs_f64());
+    let opened = stats.opened - before.opened;
+    assert!(f64::from(opened as u32) < 1100.0 + 1000.0 * seconds, "{opened} opened in {seconds} s");
+    assert!(stats.refused - before.refused >= u64::from(FLOOD));
 }
 
 /// Correctly encrypted, in the channel. The node never says much more than it heard, and a new channel works as ever.

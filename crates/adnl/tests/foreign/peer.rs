@@ -1,7 +1,7 @@
 //! A peer that says exactly what a test wants, in any of the ways in which other implementations say it.
 
 use adnl::keys::{PrivateKey, PublicKey};
-use adnl::{Direction, Event, MAX_DATAGRAM, Message, Node, Now, Packet, cipher, derive_channel};
+use adnl::{AddressList, Direction, Event, MAX_DATAGRAM, Message, Node, Now, Packet, cipher, derive_channel};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,7 +32,10 @@ pub struct Heard {
     pub confirm: Option<u64>,
     pub dates: Option<(u32, u32)>,
     pub to: SocketAddr,
-    pub has_address: bool,
+    /// Its address list.
+    pub address: Option<AddressList>,
+    /// The version of the peer's list that it says it has.
+    pub has_version: Option<u32>,
     /// Boxed.
     pub messages: Vec<Vec<u8>>,
 }
@@ -138,14 +141,20 @@ impl Foreign {
 
     /// A channel packet.
     pub fn send_in_channel(&mut self, seqno: u64, messages: &[Message<'_>]) {
+        self.say_in_channel(seqno, messages, None);
+    }
+
+    /// The same, with the version of the node's address list that the peer says it has.
+    pub fn say_in_channel(&mut self, seqno: u64, messages: &[Message<'_>], has_version: Option<u32>) {
         let mut w = tl::Writer::new();
         w.u32(0xd142_cd89);
         w.bytes(&[5; 7]);
-        w.u32(0xc8);
+        w.u32(0xc8 | u32::from(has_version.is_some()) << 8);
         w.u32(messages.len() as u32);
         messages.iter().for_each(|message| w.raw(&message.to_bytes()));
         w.u64(seqno);
         w.u64(0);
+        has_version.iter().for_each(|version| w.u32(*version));
         w.bytes(&[6; 7]);
         let mut datagram = self.seal(w.into_bytes());
         self.take(&mut datagram);
@@ -218,8 +227,9 @@ impl Foreign {
             confirm: packet.confirm_seqno,
             dates: packet.dates.map(|dates| (dates.own, dates.peer)),
             to,
-            has_address: packet.address.is_some(),
+            has_version: packet.recv_version,
             messages: packet.messages.iter().map(Message::to_bytes).collect(),
+            address: packet.address,
         }
     }
 
