@@ -1,7 +1,8 @@
 use crate::lookup::Lookup;
 use crate::node::Node;
+use crate::overlay::OverlayNodes;
 use crate::query::{Answer, Query};
-use crate::value::{Key, KeyId, Value};
+use crate::value::{Key, KeyId, OVERLAY_NODES, Owner, Value};
 use adnl::keys::{AdnlId, PrivateKey, PublicKey};
 use adnl::{AddressList, Endpoint};
 use std::net::SocketAddrV4;
@@ -84,7 +85,7 @@ impl Client {
         self.search(key.id(), Query::FindValue(key.id(), ASK_FOR)).await?.0.ok_or(Error::NotFound)
     }
 
-    /// Stores a signed value at the nearest nodes; how many took it.
+    /// Stores a value at the nearest nodes; how many took it.
     pub async fn store(&self, value: &Value) -> Result<usize, Error> {
         let key = value.key_id();
         let (_, nearest) = self.search(key, Query::FindNode(key, ASK_FOR)).await?;
@@ -106,7 +107,14 @@ impl Client {
         let value = self.find_value(&Key::new(node, ADDRESS)).await?;
         let addresses = AddressList::from_boxed(&value.data).map_err(|_| Error::Malformed)?;
         let address = addresses.addrs.first().ok_or(Error::Malformed)?;
-        Ok((value.description.owner, *address))
+        Ok((value.description.owner.ed25519().ok_or(Error::Malformed)?, *address))
+    }
+
+    /// The nodes of the overlay of this name, of one DHT node's list.
+    pub async fn find_overlay_nodes(&self, name: &[u8]) -> Result<OverlayNodes, Error> {
+        let overlay = Owner::Overlay(name.to_vec()).id();
+        let value = self.find_value(&Key::new(overlay, OVERLAY_NODES)).await?;
+        OverlayNodes::from_boxed(&value.data).map_err(|_| Error::Malformed)
     }
 
     /// The ADNL id of the payment node with this channel key.

@@ -83,9 +83,10 @@ impl Server {
         if self.values.len() >= MAX_VALUES {
             self.values.retain(|_, value| value.ttl > now);
         }
-        let longer = self.values.get(&key).is_none_or(|known| known.ttl < value.ttl);
-        if longer && (self.values.len() < MAX_VALUES || self.values.contains_key(&key)) {
-            self.values.insert(key, value);
+        match self.values.remove(&key) {
+            Some(known) if known.ttl > now => drop(self.values.insert(key, known.merge(value))),
+            None if self.values.len() >= MAX_VALUES => {}
+            _ => drop(self.values.insert(key, value)),
         }
     }
 
