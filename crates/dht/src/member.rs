@@ -8,7 +8,7 @@ use adnl::keys::AdnlId;
 use adnl::{Endpoint, IncomingQuery};
 use std::collections::HashSet;
 use std::time::{Duration, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -27,11 +27,16 @@ pub(crate) struct Survey {
 
 impl Server {
     /// Serves the queries of an endpoint until it closes, and keeps up with the other nodes of the network, which it finds through those of
-    /// the network's configuration.
-    pub async fn join(mut self, endpoint: Endpoint, bootstrap: Vec<Node>, mut queries: mpsc::Receiver<IncomingQuery>) {
-        let own = self.own().clone();
+    /// the network's configuration. `own` is how it presents itself from now on: others learn each change at once.
+    pub async fn join(
+        mut self,
+        endpoint: Endpoint,
+        bootstrap: Vec<Node>,
+        mut queries: mpsc::Receiver<IncomingQuery>,
+        mut own: watch::Receiver<Node>,
+    ) {
         let (done, mut surveys) = mpsc::channel(1);
-        let mut due = Some(Instant::now());
+        let (mut due, mut changed) = (Some(Instant::now()), false);
         let mut running = JoinSet::new();
         loop {
             tokio::select! {
@@ -41,13 +46,21 @@ impl Server {
                 },
                 Some(survey) = surveys.recv() => {
                     let pause = if self.surveyed(&survey) == 0 { SEARCH_EVERY } else { SURVEY_EVERY };
-                    due = Some(Instant::now() + pause);
+                    due = Some(if changed { Instant::now() } else { Instant::now() + pause });
+                    changed = false;
+                }
+                Ok(()) = own.changed() => {
+                    self.present(own.borrow_and_update().clone());
+                    // A survey under way presents us as we were.
+                    changed = due.is_none();
+                    due = due.map(|_| Instant::now());
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     due = None;
                     while running.try_join_next().is_some() {}
+                    let own = self.own().clone();
                     let others = bootstrap.iter().filter(|node| node.id() != own.id()).cloned().collect();
-                    let survey = survey(endpoint.clone(), own.clone(), self.nodes(), others);
+                    let survey = survey(endpoint.clone(), own, self.nodes(), others);
                     let done = done.clone();
                     running.spawn(async move { done.send(survey.await).await });
                 }

@@ -49,6 +49,11 @@ impl Server {
         &self.own
     }
 
+    /// Presents itself otherwise from now on: at another address.
+    pub(crate) fn present(&mut self, own: Node) {
+        self.own = own;
+    }
+
     /// Answers a query; none for one that breaks a rule. `now` in unix seconds.
     pub fn handle(&mut self, now: u32, asker: AdnlId, query: &[u8]) -> Option<Answer> {
         let (introduced, query) = Query::parse(query).ok()?;

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use tl::Object;
+use tokio::sync::watch;
 
 const NOW: u32 = 1_700_000_000;
 
@@ -232,7 +233,8 @@ async fn nodes_form_a_network_by_themselves() {
         let (endpoint, incoming) = endpoint(&key).await;
         let node = present(&key, &endpoint);
         let bootstrap = nodes.first().cloned().into_iter().collect();
-        tokio::spawn(Server::new(node.clone(), []).join(endpoint.clone(), bootstrap, incoming.queries));
+        let (_, own) = watch::channel(node.clone());
+        tokio::spawn(Server::new(node.clone(), []).join(endpoint.clone(), bootstrap, incoming.queries, own));
         endpoints.push(endpoint);
         nodes.push(node);
     }
@@ -254,6 +256,33 @@ async fn nodes_form_a_network_by_themselves() {
         let reader = Client::new(endpoint, vec![node.clone()]);
         assert_eq!(reader.find_address(owner.id()).await, Ok((owner.public(), address(17555))));
     }
+}
+
+/// Others name it at its new address as soon as it has one.
+#[tokio::test]
+async fn a_node_that_moves_is_named_at_its_new_address() {
+    let keys = [PrivateKey::generate(), PrivateKey::generate()];
+    let (stays, incoming_of_stays) = endpoint(&keys[0]).await;
+    let (moves, incoming_of_moves) = endpoint(&keys[1]).await;
+    let (staying, before) = (present(&keys[0], &stays), present(&keys[1], &moves));
+    tokio::spawn(Server::new(staying.clone(), []).run(incoming_of_stays.queries));
+    let (moving, own) = watch::channel(before.clone());
+    let server = Server::new(before.clone(), []);
+    tokio::spawn(server.join(moves, vec![staying.clone()], incoming_of_moves.queries, own));
+    let (asking, _a) = endpoint(&PrivateKey::generate()).await;
+    let peer = asking.introduce(staying.key, staying.address().unwrap()).await.unwrap();
+    let until_named = async |wanted: &Node| loop {
+        let query = Query::FindNode([0; 32], 10).to_bytes();
+        let answer = asking.query(peer, query, std::time::Duration::from_secs(10)).await.unwrap();
+        if Answer::parse(&answer) == Ok(Answer::Nodes(Nodes(vec![wanted.clone()]))) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    until_named(&before).await;
+    let after = Node::present(&keys[1], address(9), NOW + 1);
+    moving.send_replace(after.clone());
+    until_named(&after).await;
 }
 
 /// The network's number in front of a signature, signed over or not (network 5.1).

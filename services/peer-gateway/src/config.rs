@@ -29,6 +29,8 @@ pub struct Config {
     pub external_address: Option<SocketAddrV4>,
     /// The network's configuration file (JSON), for the static nodes of its DHT. Without it peers are found by `peers` and memory only.
     pub network_config_file: Option<PathBuf>,
+    /// A node of that DHT, run by this gateway. Without `network_config_file` it is the first one.
+    pub dht: Option<DhtConfig>,
     /// Where peers are, for those who are not found otherwise; asked first.
     #[serde(default)]
     pub peers: Vec<StaticPeer>,
@@ -41,6 +43,18 @@ pub struct Config {
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
+}
+
+/// A node of the DHT, at an address of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DhtConfig {
+    /// Local UDP address.
+    pub listen: SocketAddr,
+    /// UDP address that others can reach.
+    pub external_address: SocketAddrV4,
+    /// File with its ADNL private key; made at the first start. By default `dht.key` beside the gateway's.
+    pub adnl_key_file: Option<PathBuf>,
 }
 
 /// A peer whose place is known.
@@ -109,6 +123,15 @@ impl Config {
         if let Some(address) = self.external_address {
             reachable("external_address", address.into())?;
         }
+        if let Some(dht) = &self.dht {
+            reachable("dht.external_address", dht.external_address.into())?;
+            if self.dht_key_file().as_ref() == Some(&self.adnl_key_file) {
+                return Err(ConfigError::rule("dht.adnl_key_file", "must be another one than `adnl_key_file`"));
+            }
+            if dht.listen == self.listen && self.listen.port() != 0 {
+                return Err(ConfigError::rule("dht.listen", "must be another address than `listen`"));
+            }
+        }
         let mut known = HashSet::new();
         for (index, peer) in self.peers.iter().enumerate() {
             let field = |name: &str| format!("peers[{index}].{name}");
@@ -135,11 +158,20 @@ impl Config {
     }
 }
 
+impl Config {
+    /// File with the key of the DHT node, if there is to be one.
+    pub(crate) fn dht_key_file(&self) -> Option<PathBuf> {
+        let dht = self.dht.as_ref()?;
+        Some(dht.adnl_key_file.clone().unwrap_or_else(|| self.adnl_key_file.with_file_name("dht.key")))
+    }
+}
+
 fn key(field: &str, key: &Hex32) -> Result<(), ConfigError> {
     PublicKey::from_bytes(&key.0).map(drop).map_err(|_| ConfigError::rule(field, "must be an ed25519 public key"))
 }
 
-fn reachable(field: &str, address: SocketAddr) -> Result<(), ConfigError> {
+/// Whether others can reach an address at all.
+pub(crate) fn reachable(field: &str, address: SocketAddr) -> Result<(), ConfigError> {
     match address.ip().is_unspecified() || address.port() == 0 {
         true => Err(ConfigError::rule(field, "must be an address and port that can be reached")),
         false => Ok(()),
@@ -174,11 +206,14 @@ mod tests {
     #[test]
     fn refusals_name_the_field() {
         let peer = |key: &str, address: &str| format!("{{ node_key = '{key}', adnl_key = '{OTHER}', address = '{address}' }}");
+        let dht = |more: &str| format!("dht = {{ listen = '127.0.0.1:0', external_address = '1.2.3.4:5', {more} }}");
         let cases = [
             ("external_address = '0.0.0.0:5'".into(), "external_address"),
             (format!("peers = [{}]", peer(KEY, "1.2.3.4:5")), "peers[0].node_key"),
             (format!("peers = [{}]", peer(OTHER, "1.2.3.4:0")), "peers[0].address"),
             (format!("peers = [{0}, {0}]", peer(OTHER, "1.2.3.4:5")), "peers[1].adnl_key"),
+            ("dht = { listen = '127.0.0.1:0', external_address = '1.2.3.4:0' }".into(), "dht.external_address"),
+            (dht("adnl_key_file = 'adnl.key'"), "dht.adnl_key_file"),
             ("server = { listen = '1.2.3.4:5' }".into(), "server.listen"),
             ("metrics = { listen = '1.2.3.4:5' }".into(), "metrics.listen"),
             ("nmae = 1".into(), "nmae"),

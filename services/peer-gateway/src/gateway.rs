@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use adnl::Endpoint;
 use adnl::keys::AdnlId;
+use adnl::{AddressList, Endpoint};
 use bytes::Bytes;
 use rldp::Rldp;
 use rpc::gateway::v1::{CallFailure, PeerConnection, Transport};
 use tl::Object as _;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use wire::message::{Ping, Pong, ProposeAction, ProposeChannelConfig, RequestAction};
 
 use crate::Key;
+use crate::dht_node::DhtNode;
 use crate::directory::Directory;
 use crate::hub::Hub;
 use crate::limits::Limits;
@@ -39,6 +40,10 @@ pub(crate) struct Gateway {
     pub limits: Limits,
     pub records: Arc<Records>,
     pub directory: Directory,
+    /// Our own addresses as they are published.
+    pub advertised: watch::Sender<AddressList>,
+    /// The DHT node that we run.
+    pub dht_node: Option<DhtNode>,
     pub metrics: Metrics,
     /// Nodes that are being dialled, so that each is dialled once at a time.
     pub dialling: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,

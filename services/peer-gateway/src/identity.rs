@@ -53,11 +53,19 @@ async fn wait_for_clock(identity: Identity, stop: &CancellationToken) -> Option<
     Some(identity)
 }
 
-/// Returns when another process has claimed the key. A database that is away takes nothing from us, but readiness.
-pub(crate) async fn until_lost(pool: &Pool, identity: &Identity, gate: &Gate) {
+/// Returns when another process has claimed one of the keys. A database that is away takes nothing from us, but readiness.
+pub(crate) async fn until_lost(pool: &Pool, identities: &[Identity], gate: &Gate) {
     loop {
         tokio::time::sleep(CHECK).await;
-        let held = async { store::gateway::holds(&pool.get().await?, identity).await };
+        let held = async {
+            let client = pool.get().await?;
+            for identity in identities {
+                if !store::gateway::holds(&client, identity).await? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
         let held: Result<_, store::Error> = held.await;
         match held {
             Ok(true) => gate.open(),

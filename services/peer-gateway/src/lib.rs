@@ -18,6 +18,7 @@ mod authenticate;
 mod calls;
 mod config;
 mod connect;
+mod dht_node;
 mod directory;
 mod engine_link;
 mod fair;
@@ -38,9 +39,9 @@ mod service;
 mod sessions;
 mod shards;
 
-pub use config::{Config, DatabaseConfig, Hex32, StaticPeer};
+pub use config::{Config, DatabaseConfig, DhtConfig, Hex32, StaticPeer};
 pub use key_file::{KeyFileError, load_or_create};
-pub use run::{Error, Listener, run};
+pub use run::{Error, Listener, dht_section, run};
 
 /// A public channel key.
 type Key = [u8; 32];

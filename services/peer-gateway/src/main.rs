@@ -17,6 +17,9 @@ struct Arguments {
     /// Configuration file (TOML). Variables CAUSEWAY__... override it.
     #[arg(long, env = "CAUSEWAY_CONFIG")]
     config: Option<PathBuf>,
+    /// Print the section `dht` of a network configuration with this gateway's DHT node in it, and end
+    #[arg(long)]
+    print_dht_section: bool,
 }
 
 #[tokio::main]
@@ -24,6 +27,10 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let config: Config = rpc::config::load(arguments.config.as_deref())?;
     config.validate()?;
+    if arguments.print_dht_section {
+        println!("{:#}", peer_gateway::dht_section(&config)?);
+        return Ok(());
+    }
     let _telemetry = Telemetry::start("causeway-peer-gateway", &config.telemetry).context("telemetry")?;
     let shutdown = rpc::shutdown_signal().context("signals")?;
     let (health, metrics) = (Health::new(), Metrics::default());

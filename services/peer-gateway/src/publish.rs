@@ -1,7 +1,6 @@
 //! The DHT records of a gateway that can be reached (payments 2.1): its own address, and for the one gateway that publishes, the node's
-//! ADNL id.
+//! ADNL id. A gateway without an address publishes nothing.
 
-use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,19 +28,25 @@ pub(crate) struct Publisher {
     pub gateway: Arc<Gateway>,
     pub dht: dht::Client,
     pub adnl_key: PrivateKey,
-    pub address: SocketAddrV4,
-    /// Epoch of this run.
-    pub epoch: u32,
+    /// Until when the last record holds: of two records the longer-lived counts.
+    pub last_ttl: u32,
 }
 
 impl Publisher {
     /// Publishes until stopped.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let (mut address_due, mut node_due) = (Instant::now(), Instant::now());
-        let mut attached = self.gateway.hub.attached();
+        let (mut attached, mut advertised) = (self.gateway.hub.attached(), self.gateway.advertised.subscribe());
         loop {
+            let addresses = advertised.borrow_and_update().clone();
+            if addresses.addrs.is_empty() {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = advertised.changed() => continue,
+                }
+            }
             if address_due <= Instant::now() {
-                address_due = Instant::now() + outcome("address", self.publish_address().await);
+                address_due = Instant::now() + outcome("address", self.publish_address(&addresses).await);
             }
             // Without an engine nobody signs: then the right to publish is better left to another gateway.
             let signs = *attached.borrow_and_update();
@@ -56,6 +61,7 @@ impl Publisher {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(next) => {}
                 Ok(()) = attached.changed() => {}
+                Ok(()) = advertised.changed() => address_due = Instant::now(),
             }
         }
     }
@@ -67,20 +73,24 @@ impl Publisher {
         lease.inspect_err(|error| tracing::warn!(%error, "the right to publish cannot be renewed")).is_ok_and(|own| own.is_some())
     }
 
-    async fn publish_address(&self) -> Result<usize, String> {
-        let addresses =
-            AddressList { addrs: vec![self.address], version: self.epoch, reinit_date: self.epoch, priority: 0, expire_at: 0 };
-        let value = dht::address_value(&self.adnl_key, &addresses, unix_now() + TTL);
+    async fn publish_address(&mut self, addresses: &AddressList) -> Result<usize, String> {
+        let ttl = self.next_ttl();
+        let value = dht::address_value(&self.adnl_key, addresses, ttl);
         self.dht.store(&value).await.map_err(|error| error.to_string())
     }
 
-    async fn publish_node(&self) -> Result<usize, String> {
+    fn next_ttl(&mut self) -> u32 {
+        self.last_ttl = (unix_now() + TTL).max(self.last_ttl + 1);
+        self.last_ttl
+    }
+
+    async fn publish_node(&mut self) -> Result<usize, String> {
         let value = self.signed_node().await.ok_or("no engine signs the record")?;
         self.dht.store(&value).await.map_err(|error| error.to_string())
     }
 
-    async fn signed_node(&self) -> Option<Value> {
-        let (ttl, adnl_id) = (unix_now() + TTL, self.gateway.endpoint.id());
+    async fn signed_node(&mut self) -> Option<Value> {
+        let (ttl, adnl_id) = (self.next_ttl(), self.gateway.endpoint.id());
         let owner = PublicKey::from_bytes(&self.gateway.node_key).ok()?;
         for engine in self.gateway.hub.engines() {
             let Some(signed) = engine.sign_node_record(&adnl_id.0, ttl).await else { continue };

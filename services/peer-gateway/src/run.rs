@@ -3,21 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use adnl::Endpoint;
 use adnl::keys::PrivateKey;
+use adnl::{AddressList, Endpoint};
 use rldp::Rldp;
 use rpc::config::ConfigError;
 use rpc::{Health, InProcessListener, Metrics, Server, ServerConfig, ServerError};
-use store::gateway::Identity;
 use store::{Database, Pool};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::connect::MAX_DIALS;
+use crate::dht_node::DhtNode;
 use crate::directory::Directory;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, unix_now};
 use crate::hub::Hub;
 use crate::key_file::{KeyFileError, load_or_create};
 use crate::limits::Limits;
@@ -78,24 +78,35 @@ pub async fn run(
 ) -> Result<(), Error> {
     config.validate()?;
     let gate = health.gate("database", "not asked yet");
-    let key = load_or_create(&config.adnl_key_file)?;
+    let mut keys = vec![load_or_create(&config.adnl_key_file)?];
+    if let Some(file) = config.dht_key_file() {
+        keys.push(load_or_create(&file)?);
+    }
     let database = Database::new(&config.database.url, &config.name)?;
     let pool = database.pool(config.database.max_connections)?;
-    let Some(identity) = identity::claim(&database, &pool, key.public().as_bytes(), &gate, &shutdown).await else {
-        return Ok(());
-    };
+    let mut identities = Vec::new();
+    for key in &keys {
+        match identity::claim(&database, &pool, key.public().as_bytes(), &gate, &shutdown).await {
+            Some(identity) => identities.push(identity),
+            None => return Ok(()),
+        }
+    }
     let stop = shutdown.child_token();
     let _stop_at_any_end = stop.clone().drop_guard();
-    let (gateway, mut tasks) = start(&config, key, &identity, pool.clone(), health, metrics, &stop).await?;
+    let owned = identities.iter().zip(keys).map(|(identity, key)| (key, identity.reinit)).collect();
+    let (gateway, mut tasks) = start(&config, owned, pool.clone(), health, metrics, &stop).await?;
     let served = serve(listener, health, gateway.clone(), shutdown);
     let result = tokio::select! {
         served = served => served.map_err(Error::from),
-        () = identity::until_lost(&pool, &identity, &gate) => Err(Error::KeyLost),
+        () = identity::until_lost(&pool, &identities, &gate) => Err(Error::KeyLost),
     };
     stop.cancel();
     gateway.hub.close();
     tasks.shutdown().await;
     gateway.endpoint.close().await;
+    if let Some(node) = &gateway.dht_node {
+        node.close().await;
+    }
     if result.is_ok() {
         forget_rows(&pool, &config.name).await;
     }
@@ -103,11 +114,10 @@ pub async fn run(
     result
 }
 
-/// Binds UDP and starts the tasks that live as long as the gateway.
+/// Binds UDP and starts the tasks that live as long as the gateway. Keys and epochs: the gateway's, then those of the DHT node if there is to be one.
 async fn start(
     config: &Config,
-    key: PrivateKey,
-    identity: &Identity,
+    keys: Vec<(PrivateKey, u32)>,
     pool: Pool,
     health: &Health,
     metrics: &Metrics,
@@ -115,16 +125,26 @@ async fn start(
 ) -> Result<(Arc<Gateway>, JoinSet<()>), Error> {
     let metrics = crate::metrics::Metrics::register(metrics);
     store::gateway::close_sessions(&pool.get().await.map_err(store::Error::from)?, &config.name).await?;
-    let nodes = config.network_config_file.as_ref().map(dht_nodes).transpose()?;
+    let mut keys = keys.into_iter();
+    let Some((key, epoch)) = keys.next() else { return Err(Error::KeyLost) };
+    let mut nodes = config.network_config_file.as_ref().map(dht_nodes).transpose()?.unwrap_or_default();
+    let mut tasks = JoinSet::new();
+    let mut dht_node = None;
+    if let (Some(dht), Some((key, epoch))) = (&config.dht, keys.next()) {
+        let node = DhtNode::start(dht, key, epoch, nodes.clone(), &mut tasks).await?;
+        nodes.splice(0..0, node.local());
+        dht_node = Some(node);
+    }
     let records = Arc::new(Records::default());
-    let adnl =
-        adnl::Config { key: key.clone(), epoch: identity.reinit, listen: config.listen, advertise: config.external_address };
+    let adnl = adnl::Config { key: key.clone(), epoch, listen: config.listen, advertise: config.external_address };
     let journal = records.clone();
     let (endpoint, incoming) = Endpoint::bind(adnl, move |record| journal.set(&record))
         .await
         .map_err(|source| Error::Bind { address: config.listen, source })?;
     let (rldp, rldp_queries) = Rldp::start(endpoint.clone(), incoming.customs);
-    let dht = nodes.map(|nodes| dht::Client::new(endpoint.clone(), nodes));
+    let dht = (!nodes.is_empty()).then(|| dht::Client::new(endpoint.clone(), nodes));
+    let addrs = config.external_address.into_iter().collect();
+    let advertised = AddressList { addrs, version: epoch, reinit_date: epoch, ..AddressList::default() };
     let engines = health.gate("engine", "no engine is attached");
     let gateway = Arc::new(Gateway {
         name: config.name.clone(),
@@ -135,25 +155,40 @@ async fn start(
         limits: Limits::default(),
         records,
         directory: Directory { configured: config.peers.clone(), pool, dht: dht.clone() },
+        advertised: watch::Sender::new(advertised),
+        dht_node,
         metrics,
         dialling: Default::default(),
         dials: Semaphore::new(MAX_DIALS),
         changed: Notify::new(),
     });
     tracing::info!(adnl_id = %gateway.endpoint.id(), adnl_key = hex::encode(key.public().to_bytes()),
-        address = %gateway.endpoint.local_addr(), epoch = identity.reinit, "UDP is up");
-    let mut tasks = JoinSet::new();
+        address = %gateway.endpoint.local_addr(), epoch, "UDP is up");
     tasks.spawn(incoming::take_adnl(gateway.clone(), incoming.queries));
     tasks.spawn(incoming::take_rldp(gateway.clone(), rldp_queries));
     tasks.spawn(keeper::follow_notices(gateway.clone(), incoming.notices));
     tasks.spawn(keeper::keep_wanted(gateway.clone(), stop.clone()));
     tasks.spawn(keeper::greet_remembered(gateway.clone(), stop.clone()));
     tasks.spawn(journal::keep_rows(gateway.clone(), stop.clone()));
-    if let (Some(address), Some(dht)) = (config.external_address, dht) {
-        let publisher = Publisher { gateway: gateway.clone(), dht, adnl_key: key, address, epoch: identity.reinit };
+    if let Some(dht) = dht {
+        let publisher = Publisher { gateway: gateway.clone(), dht, adnl_key: key, last_ttl: 0 };
         tasks.spawn(publisher.run(stop.clone()));
     }
     Ok((gateway, tasks))
+}
+
+/// The `dht` section of a network configuration with this gateway's DHT node as the static one, for others to begin with. Makes its key if there
+/// is none.
+///
+/// # Errors
+/// The configuration breaks a rule or has no section `dht`; the key file.
+pub fn dht_section(config: &Config) -> Result<serde_json::Value, Error> {
+    config.validate()?;
+    let (Some(dht), Some(file)) = (&config.dht, config.dht_key_file()) else {
+        return Err(ConfigError::rule("dht", "must be set").into());
+    };
+    let node = dht::Node::present(&load_or_create(&file)?, dht.external_address, unix_now());
+    Ok(dht::dht_section(&[node]))
 }
 
 fn dht_nodes(path: &PathBuf) -> Result<Vec<dht::Node>, ConfigError> {

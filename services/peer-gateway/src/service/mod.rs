@@ -1,5 +1,6 @@
 //! `GatewayService`, one RPC per file.
 
+mod advertise_address;
 mod attach;
 mod connect_peer;
 mod disconnect_peer;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 
 use rpc::gateway::v1::gateway_service_server::{GatewayService, GatewayServiceServer};
 use rpc::gateway::v1::{
-    ConnectPeerRequest, ConnectPeerResponse, DisconnectPeerRequest, DisconnectPeerResponse, EngineFrame, GatewayFrame,
-    ListPeersRequest, ListPeersResponse, PingPeerRequest, PingPeerResponse, QueryPeerRequest, QueryPeerResponse,
+    AdvertiseAddressRequest, AdvertiseAddressResponse, ConnectPeerRequest, ConnectPeerResponse, DisconnectPeerRequest,
+    DisconnectPeerResponse, EngineFrame, GatewayFrame, ListPeersRequest, ListPeersResponse, PingPeerRequest, PingPeerResponse,
+    QueryPeerRequest, QueryPeerResponse,
 };
 use rpc::{Error, ErrorCode};
 use tokio_stream::wrappers::ReceiverStream;
@@ -57,6 +59,13 @@ impl GatewayService for Service {
 
     async fn disconnect_peer(&self, request: Request<DisconnectPeerRequest>) -> Result<Response<DisconnectPeerResponse>, Status> {
         Ok(Response::new(disconnect_peer::disconnect_peer(&self.0, &request.into_inner()).await?))
+    }
+
+    async fn advertise_address(
+        &self,
+        request: Request<AdvertiseAddressRequest>,
+    ) -> Result<Response<AdvertiseAddressResponse>, Status> {
+        Ok(Response::new(advertise_address::advertise_address(&self.0, &request.into_inner()).await?))
     }
 
     async fn query_peer(&self, request: Request<QueryPeerRequest>) -> Result<Response<QueryPeerResponse>, Status> {
