@@ -25,7 +25,7 @@ const (
 
 func TestRows(t *testing.T) {
 	rows.Run(t, rows.Library{
-		StoreAddress: storeAddress, StorePaymentNode: storePaymentNode, ServeDHT: serveDHT, ServeLite: serveLite,
+		StoreAddress: storeAddress, Store: store, ServeDHT: serveDHT, ServeLite: serveLite,
 	})
 }
 
@@ -34,9 +34,9 @@ func storeAddress(ctx context.Context, client *dht.Client, list address.List, ow
 	return stored, err
 }
 
-func storePaymentNode(ctx context.Context, client *dht.Client, value []byte, owner ed25519.PrivateKey) (int, error) {
-	id := keys.PublicKeyED25519{Key: owner.Public().(ed25519.PublicKey)}
-	stored, _, err := client.Store(ctx, id, []byte("payment-node"), 0, value, dht.UpdateRuleSignature{}, ttl, owner)
+func store(ctx context.Context, client *dht.Client, record rows.Record) (int, error) {
+	name := []byte(record.Name)
+	stored, _, err := client.Store(ctx, record.Key, name, 0, record.Data, record.Rule, ttl, record.Owner)
 	return stored, err
 }
 

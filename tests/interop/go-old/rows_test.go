@@ -10,7 +10,6 @@ import (
 	"github.com/xssnick/tonutils-go/adnl"
 	"github.com/xssnick/tonutils-go/adnl/address"
 	"github.com/xssnick/tonutils-go/adnl/dht"
-	"github.com/xssnick/tonutils-go/adnl/keys"
 	"github.com/xssnick/tonutils-go/liteclient"
 	"github.com/xssnick/tonutils-go/tl"
 
@@ -20,7 +19,7 @@ import (
 const ttl = 30 * time.Minute
 
 func TestRows(t *testing.T) {
-	rows.Run(t, rows.Library{StoreAddress: storeAddress, StorePaymentNode: storePaymentNode, ServeLite: serveLite})
+	rows.Run(t, rows.Library{StoreAddress: storeAddress, Store: store, ServeLite: serveLite})
 }
 
 func storeAddress(ctx context.Context, client *dht.Client, list address.List, owner ed25519.PrivateKey) (int, error) {
@@ -28,9 +27,9 @@ func storeAddress(ctx context.Context, client *dht.Client, list address.List, ow
 	return stored, err
 }
 
-func storePaymentNode(ctx context.Context, client *dht.Client, value []byte, owner ed25519.PrivateKey) (int, error) {
-	id := keys.PublicKeyED25519{Key: owner.Public().(ed25519.PublicKey)}
-	stored, _, err := client.Store(ctx, id, []byte("payment-node"), 0, value, dht.UpdateRuleSignature{}, ttl, owner, 1)
+func store(ctx context.Context, client *dht.Client, record rows.Record) (int, error) {
+	name := []byte(record.Name)
+	stored, _, err := client.Store(ctx, record.Key, name, 0, record.Data, record.Rule, ttl, record.Owner, 1)
 	return stored, err
 }
 

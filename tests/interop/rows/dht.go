@@ -9,10 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/xssnick/tonutils-go/adnl/dht"
 	"github.com/xssnick/tonutils-go/adnl/keys"
+	"github.com/xssnick/tonutils-go/adnl/overlay"
 	"github.com/xssnick/tonutils-go/liteclient"
 	"github.com/xssnick/tonutils-go/tl"
 )
@@ -71,17 +74,19 @@ func storeAndFind(t *testing.T, library Library, sections []string) {
 	channelKey := randomKey(t)
 	stored, err := library.StoreAddress(ctx, client, node.Gateway.GetAddressList(), node.secret)
 	atLeastOne(t, stored, err)
-	stored, err = library.StorePaymentNode(ctx, client, boxed(t, nodeAddress{node.Gateway.GetID()}), channelKey)
+	id := keys.PublicKeyED25519{Key: channelKey.Public().(ed25519.PublicKey)}
+	address := boxed(t, nodeAddress{node.Gateway.GetID()})
+	stored, err = library.Store(ctx, client, Record{id, paymentNode, dht.UpdateRuleSignature{}, address, channelKey})
 	atLeastOne(t, stored, err)
 	same(t, "the peer's address", peer.do("find-address", hex.EncodeToString(node.Gateway.GetID())), node.key()+" "+node.Address)
 	same(t, "the peer's id", peer.do("find-payment-node", publicHex(channelKey)), hex.EncodeToString(node.Gateway.GetID()))
 
 	// Ours does.
 	channelKey = randomKey(t)
-	id := keyID(peer.publicKey())
+	peerID := keyID(peer.publicKey())
 	peer.do("store-address", peer.seed, peer.Address)
-	peer.do("store-payment-node", hex.EncodeToString(channelKey.Seed()), hex.EncodeToString(id))
-	list, owner, err := client.FindAddresses(ctx, id)
+	peer.do("store-payment-node", hex.EncodeToString(channelKey.Seed()), hex.EncodeToString(peerID))
+	list, owner, err := client.FindAddresses(ctx, peerID)
 	must(t, err)
 	same(t, "our key", hex.EncodeToString(owner), peer.Key)
 	if !bytes.Contains(boxed(t, *list), udp(t, peer.Address)) {
@@ -89,7 +94,9 @@ func storeAndFind(t *testing.T, library Library, sections []string) {
 	}
 	value, _, err := client.FindValue(ctx, &dht.Key{ID: keyID(channelKey.Public()), Name: []byte(paymentNode)})
 	must(t, err)
-	same(t, "our id", hex.EncodeToString(value.Data), hex.EncodeToString(boxed(t, nodeAddress{id})))
+	same(t, "our id", hex.EncodeToString(value.Data), hex.EncodeToString(boxed(t, nodeAddress{peerID})))
+
+	withoutOwner(t, library, client, peer)
 
 	// Nobody did.
 	_, _, err = client.FindValue(ctx, &dht.Key{ID: keyID(randomKey(t).Public()), Name: []byte(paymentNode)})
@@ -99,6 +106,47 @@ func storeAndFind(t *testing.T, library Library, sections []string) {
 	if found, err := peer.try("find-payment-node", publicHex(randomKey(t))); err == nil {
 		t.Errorf("our client finds what was never stored: %s", found)
 	}
+}
+
+// withoutOwner has both clients take part in an overlay and see both, and one write what the other reads under a key that is anybody's.
+func withoutOwner(t *testing.T, library Library, client *dht.Client, peer *Peer) {
+	ctx := soon(t)
+	name := randomKey(t).Seed()
+	own := randomKey(t)
+	member, err := overlay.NewNode(name, own)
+	must(t, err)
+	nodes := boxed(t, overlay.NodesList{List: []overlay.Node{*member}})
+	stored, err := library.Store(ctx, client, Record{keys.PublicKeyOverlay{Key: name}, "nodes", dht.UpdateRuleOverlayNodes{}, nodes, nil})
+	atLeastOne(t, stored, err)
+	peer.do("join-overlay", peer.seed, hex.EncodeToString(name))
+	want := []string{publicHex(own), peer.Key}
+	slices.Sort(want)
+	found := strings.Fields(peer.do("find-overlay", hex.EncodeToString(name)))
+	slices.Sort(found)
+	same(t, "the overlay, as we see it", strings.Join(found, " "), strings.Join(want, " "))
+	list, _, err := client.FindOverlayNodes(ctx, name)
+	must(t, err)
+	found = nil
+	for _, node := range list.List {
+		found = append(found, hex.EncodeToString(node.ID.(keys.PublicKeyED25519).Key))
+	}
+	slices.Sort(found)
+	same(t, "the overlay, as the library sees it", strings.Join(found, " "), strings.Join(want, " "))
+
+	board := keys.PublicKeyUnEnc{Key: name}
+	stored, err = library.Store(ctx, client, Record{board, "note", dht.UpdateRuleAnybody{}, []byte("theirs"), nil})
+	atLeastOne(t, stored, err)
+	same(t, "anybody's note", peer.do("find-note", hex.EncodeToString(name)), hex.EncodeToString([]byte("theirs")))
+	peer.do("store-note", hex.EncodeToString(name), hex.EncodeToString([]byte("ours")))
+	value, _, err := client.FindValue(ctx, &dht.Key{ID: hashOf(t, board), Name: []byte("note")})
+	must(t, err)
+	same(t, "anybody's next note", string(value.Data), "ours")
+}
+
+func hashOf(t *testing.T, object any) []byte {
+	hash, err := tl.Hash(object)
+	must(t, err)
+	return hash
 }
 
 // configuration is a network's with these DHT sections, on one line without spaces.

@@ -23,13 +23,22 @@ const patience = 20 * time.Second
 
 // Library is what differs between the versions.
 type Library struct {
-	// StoreAddress and StorePaymentNode publish the two records of the payment network.
-	StoreAddress     func(ctx context.Context, client *dht.Client, list address.List, owner ed25519.PrivateKey) (int, error)
-	StorePaymentNode func(ctx context.Context, client *dht.Client, value []byte, owner ed25519.PrivateKey) (int, error)
+	// StoreAddress publishes a node's addresses, Store any value under any update rule; both tell how many nodes took it.
+	StoreAddress func(ctx context.Context, client *dht.Client, list address.List, owner ed25519.PrivateKey) (int, error)
+	Store        func(ctx context.Context, client *dht.Client, value Record) (int, error)
 	// ServeDHT runs the library's DHT server on a started gateway; nil where it has none. It returns how to present the server.
 	ServeDHT func(t *testing.T, gateway *adnl.Gateway, key ed25519.PrivateKey) *dht.Node
 	// ServeLite runs the library's lite server, whose answers come from a function, until the test ends.
 	ServeLite func(t *testing.T, key ed25519.PrivateKey, address string, answer func(query tl.Serializable) tl.Serializable)
+}
+
+// Record is what is stored in the DHT: under a key, a name and an update rule, signed by the owner if the rule wants it.
+type Record struct {
+	Key   any
+	Name  string
+	Rule  any
+	Data  []byte
+	Owner ed25519.PrivateKey
 }
 
 type row struct {

@@ -13,6 +13,8 @@
 //! | `dht-nodes <global configuration, JSON>` | nodes read |
 //! | `store-address <seed> <address>`, `store-payment-node <seed of the channel key> <id>` | nodes that stored it |
 //! | `find-address <id>`, `find-payment-node <channel key>` | `<key> <address>`, `<id>` |
+//! | `join-overlay <seed> <name>`, `store-note <key's bytes> <content>` | nodes that stored it |
+//! | `find-overlay <name>`, `find-note <key's bytes>` | keys of its nodes, the content |
 //! | `lite <address> <key>` | `<masterchain seqno>` as read with authentication and a wait prefix |
 //!
 //! `serve` is `questions`, `one-packet` or `dht`; `transport` is `adnl` or `rldp`.
@@ -129,6 +131,33 @@ impl Peer {
             ["find-payment-node", key] => {
                 let id = self.dht().await?.find_payment_node(&public_key(key)?).await?;
                 Ok(hex::encode(id.as_bytes()))
+            }
+            _ => self.execute_dht_without_owner(words).await,
+        }
+    }
+
+    /// Values that have no owner: of overlays, and of anybody.
+    async fn execute_dht_without_owner(&self, words: &[&str]) -> anyhow::Result<String> {
+        const NOTE: &str = "note";
+        match *words {
+            ["join-overlay", seed, name] => {
+                let (name, now) = (hex::decode(name)?, unix()?);
+                let overlay = dht::Owner::Overlay(name.clone()).id();
+                let node = dht::OverlayNode::signed(&private_key(seed)?, overlay, now);
+                self.store(dht::Value::of_overlay(&name, &dht::OverlayNodes(vec![node]), now + TTL)).await
+            }
+            ["find-overlay", name] => {
+                let nodes = self.dht().await?.find_overlay_nodes(&hex::decode(name)?).await?;
+                let keys: Vec<_> = nodes.0.iter().map(|node| hex::encode(node.key.to_bytes())).collect();
+                Ok(keys.join(" "))
+            }
+            ["store-note", bytes, content] => {
+                let owner = dht::Owner::Unencrypted(hex::decode(bytes)?);
+                self.store(dht::Value::unsigned(owner, NOTE, hex::decode(content)?, unix()? + TTL)).await
+            }
+            ["find-note", bytes] => {
+                let key = dht::Key::new(dht::Owner::Unencrypted(hex::decode(bytes)?).id(), NOTE);
+                Ok(hex::encode(self.dht().await?.find_value(&key).await?.data))
             }
             _ => bail!("unknown command"),
         }
