@@ -268,7 +268,8 @@ impl Driver {
         loop {
             let wake = self.node.next_timer().unwrap_or_else(|| self.start.elapsed() + LONG_SLEEP);
             let wake = tokio::time::Instant::from_std(self.start + wake);
-            if sleep.deadline() != wake {
+            // To an earlier time only: one that comes for nothing now and then costs less than to move it with every call.
+            if sleep.is_elapsed() || wake < sleep.deadline() {
                 sleep.as_mut().reset(wake);
             }
             tokio::select! {

@@ -8,6 +8,8 @@ use tokio::net::UdpSocket;
 /// Buffers of one receive call; each may hold many datagrams that the kernel joined.
 const BATCH: usize = 8;
 const BUFFER: usize = 65_536;
+/// Whether a receive call that fills less than a batch has left nothing, as `recvmmsg` does.
+const ONE_CALL_TAKES_ALL: bool = cfg!(target_os = "linux");
 /// Datagrams of one send call, so that their sum stays below the largest UDP payload.
 const MAX_SEGMENTS: usize = 44;
 /// Asked of the kernel, which may give less.
@@ -38,28 +40,28 @@ impl Socket {
         self.io.readable().await
     }
 
-    /// Receives what is there, at most one batch. False when nothing is.
-    pub fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &mut [u8])) -> bool {
+    /// Receives what is there, at most one batch.
+    pub fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &mut [u8])) {
         let mut meta = [RecvMeta::default(); BATCH];
         let mut chunks = self.buffer.chunks_exact_mut(BUFFER);
         let mut slices: [IoSliceMut<'_>; BATCH] = std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-        let received = self.io.try_io(Interest::READABLE, || self.state.recv(UdpSockRef::from(&self.io), &mut slices, &mut meta));
-        let count = match received {
-            Ok(count) => count,
-            Err(error) => {
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    tracing::debug!(%error, "receive");
-                }
-                return false;
-            }
-        };
+        let mut count = 0;
+        let received = self.io.try_io(Interest::READABLE, || {
+            count = self.state.recv(UdpSockRef::from(&self.io), &mut slices, &mut meta)?;
+            // To be told that nothing is left spares the runtime the call that finds it out.
+            if ONE_CALL_TAKES_ALL && count < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        if let Err(error) = received
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            tracing::debug!(%error, "receive");
+        }
         for (slice, meta) in slices.iter_mut().zip(&meta).take(count) {
             let len = meta.len.min(slice.len());
             for datagram in slice[..len].chunks_mut(meta.stride.max(1)) {
                 handle(meta.addr, datagram);
             }
         }
-        true
     }
 
     /// Sends everything, waiting for room in the kernel's buffer. What the kernel refuses is lost, as on the network.

@@ -1,6 +1,6 @@
 use crate::fec::{Fec, RaptorQ};
 use crate::incoming::{COMPLETE_EVERY, Incoming, Taken};
-use crate::message::{Body, Message, Packet, Receipt, SYMBOL, Symbol, TransferId, Version};
+use crate::message::{Body, Message, PART, Packet, Receipt, SYMBOL, Symbol, TransferId, Version, symbols};
 use crate::outgoing::{Outgoing, Turn};
 use adnl::keys::AdnlId;
 use adnl::{Custom, Recent};
@@ -32,11 +32,14 @@ const MAX_FINISHED: usize = 458_752;
 const FINISHED_TTL: Duration = Duration::from_secs(30);
 /// A transfer without symbols for so long is dropped.
 const RECEIVE_IDLE: Duration = Duration::from_secs(30);
-/// The completion of a message waits so long for an answer's symbol to ride with.
-const COMPLETE_DELAY: Duration = Duration::from_millis(1);
-/// Pause before the first repair to a peer whose round-trip time is unknown, and the shortest.
+/// The completion of a message waits so long for company: a small one for its answer, which a durable commit is in front of; a large one, whose
+/// sender may not begin the next before it hears of it, only for one that is there. Who sends another symbol meanwhile hears at once.
+const COMPLETE_DELAY: Duration = Duration::from_millis(5);
+const COMPLETE_DELAY_LARGE: Duration = Duration::from_millis(1);
+/// Pause before the first repair to a peer whose round-trip time is unknown, and the shortest. The others are twice the round trip and what a
+/// completion may wait.
 const FIRST_PAUSE: Duration = Duration::from_millis(40);
-const MIN_PAUSE: Duration = Duration::from_millis(10);
+const MIN_PAUSE: Duration = Duration::from_millis(15);
 /// An answer is sent for at most so long (network 4.3).
 const MAX_ANSWERING: Duration = Duration::from_secs(60);
 /// Shortest timeout told to a peer: older ones do not answer when it is over in the current second (network 4.3).
@@ -131,7 +134,7 @@ impl Default for Peer {
 
 impl Peer {
     fn pause(&self) -> Duration {
-        self.round_trip.map_or(FIRST_PAUSE, |round_trip| (2 * round_trip).max(MIN_PAUSE))
+        self.round_trip.map_or(FIRST_PAUSE, |round_trip| (2 * round_trip + COMPLETE_DELAY).max(MIN_PAUSE))
     }
 
     fn sample(&mut self, sample: Duration) {
@@ -290,13 +293,8 @@ impl Transfers {
 
     /// Sends symbols, with the completions that waited for them in front.
     fn emit(&mut self, peer: AdnlId, symbols: Vec<Bytes>) {
-        if !symbols.is_empty()
-            && let Some(state) = self.peers.get_mut(&peer)
-        {
-            if let Some(until) = state.held_until.take() {
-                self.timers.remove(&(until, Timer::Held(peer)));
-            }
-            self.out.extend(state.held.drain(..).map(|data| Custom { peer, data, reply: false }));
+        if !symbols.is_empty() {
+            self.release_held(peer);
         }
         self.out.extend(symbols.into_iter().map(|data| Custom { peer, data, reply: true }));
     }
@@ -350,7 +348,8 @@ impl Transfers {
                     *completed = now.elapsed;
                     self.reply(peer, version, transfer, Body::Complete { part: symbol.part });
                 }
-                return;
+                // Its sender goes on until it hears that it is complete.
+                return self.release_held(peer);
             }
             let limit = match state.asked.get(&complement(&transfer)) {
                 Some(asked) => asked.max_answer + WRAPPING,
@@ -382,9 +381,13 @@ impl Transfers {
                 state.finished.insert(now.elapsed, transfer, now.elapsed);
                 let body = Body::Complete { part: symbol.part };
                 state.held.push(Packet { version, transfer, body }.to_bytes().into());
-                if state.held_until.is_none() {
-                    state.held_until = Some(now.elapsed + COMPLETE_DELAY);
-                    self.timers.insert((now.elapsed + COMPLETE_DELAY, Timer::Held(peer)));
+                let large = symbols(symbol.total_size.min(PART)) > SMALL;
+                let until = now.elapsed + if large { COMPLETE_DELAY_LARGE } else { COMPLETE_DELAY };
+                if state.held_until.is_none_or(|earlier| until < earlier) {
+                    if let Some(later) = state.held_until.replace(until) {
+                        self.timers.remove(&(later, Timer::Held(peer)));
+                    }
+                    self.timers.insert((until, Timer::Held(peer)));
                 }
                 self.received(now, peer, version, transfer, data.into());
             }
@@ -422,7 +425,7 @@ impl Transfers {
     pub fn handle_timers(&mut self, now: Now) {
         while self.timers.first().is_some_and(|(at, _)| *at <= now.elapsed) {
             match self.timers.pop_first() {
-                Some((_, Timer::Held(peer))) => self.release_held(now, peer),
+                Some((_, Timer::Held(peer))) => self.release_held(peer),
                 Some((_, Timer::Confirm(peer, transfer))) => self.confirm(now, peer, transfer),
                 Some((_, Timer::Repair(peer, transfer))) => self.repair(now, peer, transfer),
                 Some((_, Timer::Query(peer, transfer))) => self.expire(now, peer, transfer),
@@ -437,12 +440,13 @@ impl Transfers {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    fn release_held(&mut self, now: Now, peer: AdnlId) {
+    /// Sends the completions that wait.
+    fn release_held(&mut self, peer: AdnlId) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        if state.held_until.is_some_and(|until| until <= now.elapsed) {
-            state.held_until = None;
-            self.out.extend(state.held.drain(..).map(|data| Custom { peer, data, reply: false }));
+        if let Some(until) = state.held_until.take() {
+            self.timers.remove(&(until, Timer::Held(peer)));
         }
+        self.out.extend(state.held.drain(..).map(|data| Custom { peer, data, reply: false }));
     }
 
     fn confirm(&mut self, now: Now, peer: AdnlId, transfer: TransferId) {

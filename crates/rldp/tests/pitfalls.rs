@@ -81,6 +81,37 @@ fn a_late_symbol_is_answered_with_complete() {
     }
 }
 
+/// A completion waits a little for its answer and rides in front of it; a peer that goes on sending hears it at once.
+#[test]
+fn a_completion_waits_for_company_but_not_while_symbols_come() {
+    let asked = |side: &mut Transfers| {
+        transfer(Version::V2, TRANSFER, &query(&[1; 2000], 1000)).iter().for_each(|symbol| side.handle(at(0), PEER, symbol));
+        let Some(Event::Query { asker, .. }) = side.take_events().next() else { panic!("a query") };
+        assert_eq!(sent(side).len(), 0);
+        asker
+    };
+    let mut side = Transfers::default();
+    let asker = asked(&mut side);
+    side.handle_timers(at(4));
+    side.answer(at(4), &asker, b"!").unwrap();
+    let messages = sent(&mut side);
+    assert_eq!((completions(&messages[..1]), messages.len()), (1, 2));
+
+    let mut side = Transfers::default();
+    asked(&mut side);
+    side.handle(at(1), PEER, &transfer(Version::V2, TRANSFER, &query(&[1; 2000], 1000))[1]);
+    assert_eq!(completions(&sent(&mut side)), 1);
+    side.handle_timers(at(100));
+    assert_eq!(sent(&mut side).len(), 0);
+
+    // A large one is not kept waiting: its sender may have others.
+    let mut side = Transfers::default();
+    transfer(Version::V2, TRANSFER, &query(&[1; 20_000], 1000)).iter().for_each(|symbol| side.handle(at(0), PEER, symbol));
+    sent(&mut side);
+    side.handle_timers(at(1));
+    assert_eq!(completions(&sent(&mut side)), 1);
+}
+
 /// Row 23: older peers do not answer when the time is over in the current second.
 #[test]
 fn a_timeout_is_told_as_two_seconds_at_least() {
