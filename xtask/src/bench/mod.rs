@@ -47,7 +47,7 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Instead {
-    /// Queries of ADNL and RLDP between two processes on loopback, a flood, and the memory of a peer
+    /// Queries of ADNL and RLDP between two processes on loopback, a flood, the memory of a peer, and what gateways cost
     Network,
 }
 
