@@ -8,7 +8,9 @@ use prost::Message as _;
 use crate::amount::{Amount, Party, Round};
 use crate::message::{Envelope, Message};
 use crate::params::{ChannelId, Params, Place, Variant};
-use crate::record::{Call, Closing, MAX_REQUESTS, PaidRequest, Pending, Phase, Prepared, Record, SignedClose, SignedState};
+use crate::record::{
+    Call, Closing, MAX_RAISES, MAX_REQUESTS, PaidRequest, Pending, Phase, Prepared, Record, SignedClose, SignedState,
+};
 use crate::signature::Signature;
 use crate::typed::{Balances, State};
 
@@ -39,6 +41,11 @@ fn amount(bytes: &[u8], what: &'static str) -> Read<Amount> {
     Ok(Amount::new(u128::from_be_bytes(fixed(bytes, what)?)))
 }
 
+/// An amount that older records do not have.
+fn later(bytes: &[u8], what: &'static str) -> Read<Amount> {
+    if bytes.is_empty() { Ok(Amount::ZERO) } else { amount(bytes, what) }
+}
+
 fn address(bytes: &[u8], what: &'static str) -> Read<Address> {
     Ok(Address::from(fixed::<20>(bytes, what)?))
 }
@@ -65,12 +72,14 @@ impl Envelope {
     pub fn encode(&self) -> Vec<u8> {
         use proto::envelope::Body;
         let body = match &self.message {
-            Message::Propose { place, params } => Body::Propose(put_proposal(place, params)),
+            Message::Propose { place, params, expires } => {
+                Body::Propose(proto::Proposal { expires: *expires, ..put_proposal(place, params) })
+            }
             Message::Opened(id) => Body::Opened(put_id(id)),
             Message::Pay { signed, counted } => {
                 Body::Pay(proto::Payment { state: Some(put_state(signed)), counted: put(*counted) })
             }
-            Message::Ack(amount) => Body::Ack(put(*amount)),
+            Message::Ack { counted, round } => Body::Ack(proto::Ack { counted: put(*counted), round: round.get() }),
             Message::CloseOffer(close) => Body::CloseOffer(put_close(close)),
             Message::Reject(reason) => {
                 let end = reason.floor_char_boundary(MAX_REASON_BYTES);
@@ -93,14 +102,14 @@ impl Envelope {
         let message = match envelope.body.ok_or(Malformed("body"))? {
             Body::Propose(proposal) => {
                 let (place, params) = get_proposal(&proposal)?;
-                Message::Propose { place, params }
+                Message::Propose { place, params, expires: proposal.expires }
             }
             Body::Opened(id) => Message::Opened(get_id(&id)?),
             Body::Pay(payment) => Message::Pay {
                 signed: get_state(payment.state.as_ref().ok_or(Malformed("payment"))?)?,
                 counted: amount(&payment.counted, "counted")?,
             },
-            Body::Ack(bytes) => Message::Ack(amount(&bytes, "ack")?),
+            Body::Ack(ack) => Message::Ack { counted: amount(&ack.counted, "ack")?, round: round(ack.round)? },
             Body::CloseOffer(close) => Message::CloseOffer(get_close(&close)?),
             Body::Reject(reason) => Message::Reject(reason),
         };
@@ -114,7 +123,7 @@ impl Record {
     pub fn encode(&self) -> Vec<u8> {
         proto::Record {
             version: self.version,
-            proposal: Some(put_proposal(&self.place, &self.params)),
+            proposal: Some(proto::Proposal { expires: self.expires, ..put_proposal(&self.place, &self.params) }),
             is_b: self.role == Party::B,
             id: self.id.as_ref().map(put_id),
             since_block: self.since_block,
@@ -123,10 +132,13 @@ impl Record {
             received: put(self.received),
             included: put(self.included),
             acknowledged: put(self.acknowledged),
+            reached: self.reached.get(),
             given: self.given.as_ref().map(put_state),
             held: self.held.as_ref().map(put_state),
             offer: self.offer.as_ref().map(put_close),
             pending: self.pending.as_ref().map(put_pending),
+            deposit_signed: self.deposit_signed,
+            fees: put(self.fees),
             requests: put_requests(&self.requests),
         }
         .encode_to_vec()
@@ -141,7 +153,8 @@ impl Record {
             return Err(Malformed("length"));
         }
         let record = proto::Record::decode(bytes).map_err(|_| Malformed("record"))?;
-        let (place, params) = get_proposal(record.proposal.as_ref().ok_or(Malformed("proposal"))?)?;
+        let proposal = record.proposal.as_ref().ok_or(Malformed("proposal"))?;
+        let (place, params) = get_proposal(proposal)?;
         params.validate().map_err(|_| Malformed("params"))?;
         Ok(Self {
             version: record.version,
@@ -150,17 +163,41 @@ impl Record {
             role: party(record.is_b),
             id: record.id.as_ref().map(get_id).transpose()?,
             since_block: record.since_block,
+            expires: proposal.expires,
             phase: get_phase(record.phase.as_ref().ok_or(Malformed("phase"))?, &params)?,
             paid: amount(&record.paid, "paid")?,
             received: amount(&record.received, "received")?,
             included: amount(&record.included, "included")?,
             acknowledged: amount(&record.acknowledged, "acknowledged")?,
+            reached: round(record.reached)?,
             given: record.given.as_ref().map(get_state).transpose()?,
             held: record.held.as_ref().map(get_state).transpose()?,
             offer: record.offer.as_ref().map(get_close).transpose()?,
             pending: record.pending.as_ref().map(get_pending).transpose()?,
+            deposit_signed: record.deposit_signed,
+            fees: later(&record.fees, "fees")?,
             requests: Arc::new(get_requests(&record.requests)?),
         })
+    }
+}
+
+/// The first message on a stream whose ends prove their accounts.
+#[cfg(feature = "client")]
+pub(crate) struct Hello {
+    pub account: Address,
+    pub signature: Signature,
+}
+
+#[cfg(feature = "client")]
+impl Hello {
+    pub fn encode(&self) -> Vec<u8> {
+        proto::Hello { account: self.account.to_vec(), signature: self.signature.as_bytes().to_vec() }.encode_to_vec()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Read<Self> {
+        let hello = proto::Hello::decode(bytes).map_err(|_| Malformed("hello"))?;
+        let signature = Signature::from_bytes(fixed(&hello.signature, "signature")?);
+        Ok(Self { account: address(&hello.account, "account")?, signature })
     }
 }
 
@@ -200,6 +237,7 @@ fn put_proposal(place: &Place, params: &Params) -> proto::Proposal {
             period: params.period,
             salt: params.salt,
         }),
+        expires: 0,
     }
 }
 
@@ -321,9 +359,12 @@ fn put_pending(pending: &Pending) -> proto::Pending {
         Call::Challenge(Some(signed)) => Kind::Challenge(put_state(signed)),
         Call::Dispute(signed) => Kind::Dispute(put_state(signed)),
         Call::Finish => Kind::Finish(nothing),
+        Call::Approve(amount) => Kind::Approve(put(*amount)),
+        Call::Withdraw(to) => Kind::Withdraw(to.to_vec()),
     };
-    let Prepared { hash, raw } = &pending.transaction;
-    proto::Pending { call: Some(call), hash: hash.to_vec(), raw: raw.clone() }
+    let Prepared { hash, raw, cost } = &pending.transaction;
+    let earlier = pending.earlier.concat();
+    proto::Pending { call: Some(call), hash: hash.to_vec(), raw: raw.clone(), cost: put(*cost), since: pending.since, earlier }
 }
 
 fn get_pending(pending: &proto::Pending) -> Read<Pending> {
@@ -337,7 +378,14 @@ fn get_pending(pending: &proto::Pending) -> Read<Pending> {
         Kind::Challenge(state) => Call::Challenge(Some(get_state(state)?)),
         Kind::Dispute(state) => Call::Dispute(get_state(state)?),
         Kind::Finish(_) => Call::Finish,
+        Kind::Approve(bytes) => Call::Approve(amount(bytes, "approve")?),
+        Kind::Withdraw(bytes) => Call::Withdraw(address(bytes, "withdraw")?),
     };
-    let transaction = Prepared { hash: hash(&pending.hash, "hash")?, raw: pending.raw.clone() };
-    Ok(Pending { call, transaction })
+    let cost = later(&pending.cost, "cost")?;
+    let transaction = Prepared { hash: hash(&pending.hash, "hash")?, raw: pending.raw.clone(), cost };
+    let (earlier, rest) = pending.earlier.as_chunks::<32>();
+    if !rest.is_empty() || earlier.len() > MAX_RAISES {
+        return Err(Malformed("earlier"));
+    }
+    Ok(Pending { call, transaction, since: pending.since, earlier: earlier.iter().map(B256::from).collect() })
 }

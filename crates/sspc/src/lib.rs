@@ -19,11 +19,14 @@ mod chain;
 #[cfg(feature = "client")]
 mod channel;
 mod codec;
+mod fees;
 #[cfg(feature = "client")]
 mod link;
 mod message;
 mod params;
 mod record;
+#[cfg(feature = "client")]
+mod session;
 mod signature;
 #[cfg(feature = "client")]
 mod signer;
@@ -37,25 +40,29 @@ mod typed;
 pub use alloy_primitives::{Address, B256};
 pub use amount::{Amount, Party, Round};
 pub use codec::{MAX_MESSAGE_BYTES, MAX_REASON_BYTES, MAX_RECORD_BYTES, Malformed};
+pub use fees::{Bid, FeeLimits, TooDear, Urgency};
 pub use message::{Envelope, Message};
 pub use params::{BadParams, ChannelId, MAX_PERIOD, MIN_PERIOD, Params, Place, Variant};
 pub use record::{
-    Call, Closing, MAX_REQUESTS, PaidRequest, Pending, Phase, Prepared, Record, RequestId, SignedClose, SignedState, channel_key,
+    Call, Closing, MAX_RAISES, MAX_REQUESTS, PaidRequest, Pending, Phase, Prepared, Record, RequestId, SignedClose, SignedState,
+    channel_key,
 };
 pub use signature::{BadKey, LocalKey, SIGNATURE_BYTES, Signature, Verifier};
-pub use step::{Effect, HALF_OF_ROUNDS, Input, MAX_ROUND_JUMP, OnChain, Proven, Refusal, Risk};
-pub use typed::{Balances, Payload, Signable, State};
+pub use step::{Effect, HALF_OF_ROUNDS, Input, MAX_ROUND_JUMP, MAX_UNREACHED_ROUNDS, OnChain, Proven, Refusal, Risk};
+pub use typed::{Balances, Payload, Signable, State, StreamProof};
 
-#[cfg(feature = "alloy")]
-pub use chain::RpcChain;
 #[cfg(feature = "client")]
-pub use chain::{Chain, ChainError, Head, Log, Receipt, Request, Target, deploy, deploy_code};
+pub use chain::{Chain, ChainError, Head, Lane, Log, Receipt, Request, Target, deploy, deploy_code};
+#[cfg(feature = "alloy")]
+pub use chain::{Rpc, RpcChain};
 #[cfg(feature = "revm")]
 pub use chain::{SimulatedChain, Simulation};
 #[cfg(feature = "client")]
 pub use channel::{Channel, Errand, Error, Goal, Metadata, NewChannel, Received, Settings, Tools};
 #[cfg(feature = "client")]
-pub use link::{Link, LinkError, Stream};
+pub use link::{Incoming, Link, LinkError, Outgoing, Stream};
+#[cfg(feature = "client")]
+pub use session::Identity;
 #[cfg(feature = "client")]
 pub use signer::{SignError, Signer};
 #[cfg(feature = "revm")]

@@ -2,7 +2,7 @@
 
 use alloy_primitives::B256;
 
-use crate::amount::Amount;
+use crate::amount::{Amount, Round};
 use crate::params::{ChannelId, Params, Place};
 use crate::record::{SignedClose, SignedState};
 
@@ -15,6 +15,8 @@ pub enum Message {
         place: Place,
         /// Who, how much.
         params: Params,
+        /// Chain's time until which the proposal may be opened and accepted.
+        expires: u64,
     },
     /// a has opened; the contract's name of the channel.
     Opened(ChannelId),
@@ -25,8 +27,13 @@ pub enum Message {
         /// How much of the receiver's payments it contains.
         counted: Amount,
     },
-    /// The sender has this much of the receiver's payments.
-    Ack(Amount),
+    /// What the sender has of the receiver's payments.
+    Ack {
+        /// This much.
+        counted: Amount,
+        /// The newest round that the sender knows.
+        round: Round,
+    },
     /// The sender signed a close, which the receiver may submit.
     CloseOffer(SignedClose),
     /// A message was not taken; why, for people.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::{Address, B256, keccak256};
 
 use crate::amount::{Amount, Party, Round};
 use crate::params::{BadParams, ChannelId, Params, Place, Variant};
@@ -35,6 +35,8 @@ pub struct Prepared {
     pub hash: B256,
     /// The signed bytes, as the chain client made them.
     pub raw: Vec<u8>,
+    /// The most that it can cost, in wei, its value aside.
+    pub cost: Amount,
 }
 
 /// A call of the channel's contract.
@@ -54,15 +56,33 @@ pub enum Call {
     Dispute(SignedState),
     /// The time to answer is over: both are paid.
     Finish,
+    /// The token is told that the contract may take this much.
+    Approve(Amount),
+    /// What the contract could not pay us is pulled, to this address.
+    Withdraw(Address),
 }
+
+/// Transactions that a record remembers to have raised.
+pub const MAX_RAISES: usize = 64;
 
 /// A call on its way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pending {
     /// What it does.
     pub call: Call,
-    /// Its bytes.
+    /// Its bytes, with the newest offer.
     pub transaction: Prepared,
+    /// Chain's time when it was made or last raised.
+    pub since: u64,
+    /// The same with lower offers: a block may still have one of these instead. At most [`MAX_RAISES`].
+    pub earlier: Vec<B256>,
+}
+
+impl Pending {
+    /// All transactions that can make the call; at most one of them will.
+    pub fn hashes(&self) -> impl Iterator<Item = &B256> {
+        std::iter::once(&self.transaction.hash).chain(&self.earlier)
+    }
 }
 
 /// A forced close as the chain shows it.
@@ -155,6 +175,8 @@ pub struct Record {
     pub id: Option<ChannelId>,
     /// First block that can hold an event of the channel.
     pub since_block: u64,
+    /// Chain's time until which the proposal may be opened and accepted; 0: for ever.
+    pub expires: u64,
     /// How far it is.
     pub phase: Phase,
     /// All that we have paid.
@@ -165,6 +187,8 @@ pub struct Record {
     pub included: Amount,
     /// How much of `paid` the peer says it has. Never decides about money.
     pub acknowledged: Amount,
+    /// The newest round that the peer says it knows, or has signed. Never decides about money.
+    pub reached: Round,
     /// The newest state that we signed.
     pub given: Option<SignedState>,
     /// The newest state of the peer that we took.
@@ -173,6 +197,10 @@ pub struct Record {
     pub offer: Option<SignedClose>,
     /// A transaction on its way.
     pub pending: Option<Pending>,
+    /// We have signed a deposit, once: it may be on the chain whatever a node says, so the record is never forgotten.
+    pub deposit_signed: bool,
+    /// The most that all transactions so far can have cost, in wei, deposits aside.
+    pub fees: Amount,
     /// The newest payments that were made for a request, oldest first: at most [`MAX_REQUESTS`]. Shared, since most changes leave them.
     pub requests: Arc<Vec<PaidRequest>>,
 }
@@ -192,15 +220,19 @@ impl Record {
             role,
             id,
             since_block,
+            expires: 0,
             phase: Phase::Draft,
             paid: Amount::ZERO,
             received: Amount::ZERO,
             included: Amount::ZERO,
             acknowledged: Amount::ZERO,
+            reached: Round::OPENING,
             given: None,
             held: None,
             offer: None,
             pending: None,
+            deposit_signed: false,
+            fees: Amount::ZERO,
             requests: Arc::default(),
         })
     }

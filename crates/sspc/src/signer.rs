@@ -4,7 +4,7 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 
 use crate::signature::{LocalKey, Signature};
-use crate::typed::{Payload, Signable};
+use crate::typed::{Payload, Signable, StreamProof};
 
 /// The key did not sign.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -22,6 +22,12 @@ pub trait Signer: Send + Sync {
     /// # Errors
     /// The key cannot be used now.
     async fn sign(&self, of: &Signable, payload: &Payload) -> Result<Signature, SignError>;
+
+    /// Signs that a stream ends here.
+    ///
+    /// # Errors
+    /// The key cannot be used now.
+    async fn prove(&self, stream: &StreamProof) -> Result<Signature, SignError>;
 }
 
 #[async_trait]
@@ -32,5 +38,9 @@ impl Signer for LocalKey {
 
     async fn sign(&self, of: &Signable, payload: &Payload) -> Result<Signature, SignError> {
         Ok(self.sign_digest(&of.digest(payload)))
+    }
+
+    async fn prove(&self, stream: &StreamProof) -> Result<Signature, SignError> {
+        Ok(self.sign_digest(&stream.digest()))
     }
 }

@@ -8,6 +8,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use crate::amount::{Amount, Party};
 use crate::chain::{Chain, ChainError, Request, SimulatedChain, Simulation, deploy};
 use crate::channel::{Channel, Error, NewChannel, Settings, Tools};
+use crate::fees::Urgency;
 use crate::message::Message;
 use crate::params::{Params, Place, Variant};
 use crate::signature::LocalKey;
@@ -34,6 +35,14 @@ pub struct Set {
     pub period: u32,
     /// Blocks on top of one before it is relied on; a block comes with each transaction and with [`Simulation::pass`].
     pub confirmations: u64,
+}
+
+impl Set {
+    /// A million for each, of which 10,000 and 8,000 are deposited; an hour to answer; the newest block is relied on.
+    #[must_use]
+    pub const fn new(variant: Variant, token: bool) -> Self {
+        Self { variant, token, funds: 1_000_000, deposits: (10_000, 8_000), period: 3_600, confirmations: 0 }
+    }
 }
 
 /// The two, with a contract and a proposal.
@@ -127,13 +136,19 @@ impl Stage {
         self.exchange().await
     }
 
+    /// What a party works with.
+    #[must_use]
+    pub fn tools(&self, party: Party) -> Tools {
+        self.tools[usize::from(party == Party::B)].clone()
+    }
+
     /// A party after a restart: what it kept.
     ///
     /// # Errors
     /// None on this chain.
     pub async fn again(&self, party: Party) -> Result<Channel, Error> {
         let channel = if party == Party::A { &self.a } else { &self.b };
-        Channel::new_channel(self.tools[usize::from(party == Party::B)].clone(), NewChannel::Load(channel.record().key())).await
+        Channel::new_channel(self.tools(party), NewChannel::Load(channel.record().key())).await
     }
 
     /// A party that has lost all that it was paid and has signed: it closes with the opening, as a liar would.
@@ -146,7 +161,7 @@ impl Stage {
         (record.held, record.given) = (None, None);
         let store = MemoryStore::default();
         store.commit(None, &record).await?;
-        let tools = Tools { store: Arc::new(store), ..self.tools[usize::from(party == Party::B)].clone() };
+        let tools = Tools { store: Arc::new(store), ..self.tools(party) };
         Channel::new_channel(tools, NewChannel::Load(record.key())).await
     }
 
@@ -203,7 +218,9 @@ async fn make_token(
     accounts: [Address; 2],
 ) -> Result<Address, ChainError> {
     let code = hex::decode(TOKEN.trim()).map_err(|_| ChainError::Answer("the token's code"))?;
-    let made = deployer.prepare(Request { to: None, value: U256::ZERO, data: code.into(), spare_gas: 0 }).await?;
+    let made = deployer
+        .prepare(Request { to: None, value: U256::ZERO, data: code.into(), spare_gas: 0, urgency: Urgency::Calm })
+        .await?;
     let token = created(chain, deployer, &made).await?;
     let funds = B256::from(U256::from(set.funds));
     let mut calls = accounts.map(|account| (token, calldata("mint(address,uint256)", &[word(account), funds]))).to_vec();
@@ -211,7 +228,8 @@ async fn make_token(
         calls.push((contract, calldata("registerToken(address)", &[word(token)])));
     }
     for (to, data) in calls {
-        let transaction = deployer.prepare(Request { to: Some(to), value: U256::ZERO, data, spare_gas: 0 }).await?;
+        let transaction =
+            deployer.prepare(Request { to: Some(to), value: U256::ZERO, data, spare_gas: 0, urgency: Urgency::Calm }).await?;
         deployer.broadcast(&transaction).await?;
     }
     Ok(token)

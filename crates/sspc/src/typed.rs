@@ -5,6 +5,9 @@ use alloy_primitives::{Address, B256, keccak256};
 use crate::amount::{Amount, Round};
 use crate::params::{ChannelId, Place};
 
+const STREAM_DOMAIN_TYPE: &str = "EIP712Domain(string name,string version)";
+const STREAM_NAME: &str = "SSPC stream";
+const STREAM_TYPE: &str = "Stream(bytes32 binding,bool dialed)";
 const DOMAIN_TYPE: &str = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
 const NAME: &str = "SSPC";
 const VERSION: &str = "2";
@@ -144,6 +147,42 @@ impl Signable {
             fields.join(","),
             self.place.chain_id,
             self.place.contract,
+        )
+    }
+}
+
+/// What a party signs to show that a stream ends at it. Of a domain of its own: never a state or a close.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamProof {
+    /// What only the two ends of the stream know and no other stream has: exported from its TLS session (RFC 9266).
+    pub binding: B256,
+    /// The signer made the stream; otherwise it answered.
+    pub dialed: bool,
+}
+
+impl StreamProof {
+    /// The 32 bytes that are signed.
+    #[must_use]
+    pub fn digest(&self) -> B256 {
+        let domain = [keccak256(STREAM_DOMAIN_TYPE), keccak256(STREAM_NAME), keccak256(VERSION)];
+        let dialed = B256::left_padding_from(&[u8::from(self.dialed)]);
+        let content = [keccak256(STREAM_TYPE), self.binding, dialed];
+        let hash = |words: [B256; 3]| keccak256(words.concat());
+        keccak256([&[0x19, 0x01][..], hash(domain).as_slice(), hash(content).as_slice()].concat())
+    }
+
+    /// The same as JSON for `eth_signTypedData_v4`.
+    #[must_use]
+    pub fn typed_data(&self) -> String {
+        let field = |name: &str, kind: &str| format!(r#"{{"name":"{name}","type":"{kind}"}}"#);
+        format!(
+            r#"{{"types":{{"EIP712Domain":[{},{}],"Stream":[{},{}]}},"primaryType":"Stream","domain":{{"name":"{STREAM_NAME}","version":"{VERSION}"}},"message":{{"binding":"{}","dialed":{}}}}}"#,
+            field("name", "string"),
+            field("version", "string"),
+            field("binding", "bytes32"),
+            field("dialed", "bool"),
+            self.binding,
+            self.dialed,
         )
     }
 }

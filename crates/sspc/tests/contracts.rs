@@ -3,8 +3,8 @@
 
 use alloy_primitives::{Address, Bytes, U256};
 use sspc::{
-    Amount, Balances, Chain as _, Envelope, Error, Message, Party, Phase, Refusal, Request, Risk, Round, Set, Simulation, Stage,
-    Variant,
+    Amount, Balances, Chain as _, Envelope, Errand, Error, Goal, Message, Party, Phase, Prepared, Refusal, Request, Risk, Round,
+    Set, Simulation, Stage, Urgency, Variant,
 };
 
 const PERIOD: u32 = 3_600;
@@ -13,7 +13,7 @@ const FUNDS: u128 = 1_000_000;
 
 fn sets() -> [Set; 4] {
     [(Variant::Word, false), (Variant::Word, true), (Variant::Compact, false), (Variant::Compact, true)]
-        .map(|(variant, token)| Set { variant, token, funds: FUNDS, deposits: DEPOSITS, period: PERIOD, confirmations: 0 })
+        .map(|(variant, token)| Set::new(variant, token))
 }
 
 /// What each has beyond what it began with; the contract is empty.
@@ -94,6 +94,46 @@ async fn a_stale_close_is_answered_by_the_guard() {
         assert_eq!(*stage.a.phase(), Phase::Closed(balances(DEPOSITS.0 + 10)));
         check(&stage, 10, -10).await;
     }
+}
+
+#[tokio::test]
+async fn an_answer_does_not_wait_until_something_else_is_deep() {
+    for set in sets() {
+        let mut stage = Stage::new(Set { confirmations: 5, ..set }).await.unwrap();
+        let chain = stage.chain.clone();
+        with_blocks(chain.clone(), stage.a.open()).await.unwrap();
+        stage.exchange().await.unwrap();
+        with_blocks(chain.clone(), stage.b.accept()).await.unwrap();
+        stage.a.watch().await.unwrap();
+        stage.pay(Party::B, 10).await.unwrap();
+        // a leaves, and b is faster, with an old state: a's own transaction comes to nothing.
+        chain.price(1, 50);
+        assert!(!stage.a.advance(&mut Errand::new(Goal::StartForceClose)).await.unwrap());
+        chain.price(60, 50);
+        assert!(!stage.liar(Party::B).await.unwrap().advance(&mut Errand::new(Goal::StartForceClose)).await.unwrap());
+        chain.price(1, 1);
+        // No block comes any more: the answer is in one all the same.
+        stage.a.watch().await.unwrap();
+        assert_eq!(stage.locked().await.unwrap(), 0, "answered");
+        check(&stage, 10, -10).await;
+    }
+}
+
+#[tokio::test]
+async fn the_alarm_is_raised_before_an_answer_that_fails() {
+    let mut stage = Stage::open(sets()[0]).await.unwrap();
+    stage.pay(Party::B, 10).await.unwrap();
+    stage.liar(Party::B).await.unwrap().start_force_close().await.unwrap();
+    // No answer can be made: it may cost nothing.
+    let mut tools = stage.tools(Party::A);
+    tools.settings.most_fees = Amount::ZERO;
+    let key = stage.a.metadata().key;
+    let mut channel = sspc::Channel::new_channel(tools, sspc::NewChannel::Load(key)).await.unwrap();
+    assert!(channel.watch().await.is_err());
+    assert!(matches!(channel.take_alarms().as_slice(), [Risk::StaleClose { .. }]));
+    stage.chain.pass(u64::from(PERIOD) - 60);
+    assert!(channel.watch().await.is_err());
+    assert!(matches!(channel.take_alarms().as_slice(), [Risk::DeadlineNear { .. }]));
 }
 
 /// Takes the native coin up to block `until`, afterwards refuses it.
@@ -190,7 +230,8 @@ async fn a_forged_or_foreign_message_changes_nothing() {
     forged.state.balances = balances(0);
     assert!(matches!(stage.b.received_money(forged, Amount::ZERO).await, Err(Error::Forged)));
     let key = stage.b.metadata().key;
-    let foreign = Envelope { channel: [7; 32].into(), message: Message::Ack(amount(1)) };
+    let ack = Message::Ack { counted: amount(1), round: Round::OPENING };
+    let foreign = Envelope { channel: [7; 32].into(), message: ack };
     assert!(matches!(stage.b.handle(&[foreign]).await, Err(Error::NotOurs)));
     assert_eq!(*stage.b.record(), record);
     // What is known is not verified again: nobody can keep a party busy with it. It is acknowledged.
@@ -201,7 +242,8 @@ async fn a_forged_or_foreign_message_changes_nothing() {
     paid.pay(Party::A, 5).await.unwrap();
     let key_of_paid = paid.b.metadata().key;
     paid.b.handle(&[Envelope { channel: key_of_paid, ..letter(known) }]).await.unwrap();
-    assert_eq!(paid.b.take_outbox(), [Envelope { channel: key_of_paid, message: Message::Ack(amount(5)) }]);
+    let answer = Message::Ack { counted: amount(5), round: Round::new(1).unwrap() };
+    assert_eq!(paid.b.take_outbox(), [Envelope { channel: key_of_paid, message: answer }]);
     // The good part of a burst counts, the rest does not.
     let burst = [Message::Pay { signed, counted: Amount::ZERO }, Message::Pay { signed: forged, counted: Amount::ZERO }];
     let burst = burst.map(|message| Envelope { channel: key, message });
@@ -232,19 +274,29 @@ async fn a_transaction_is_replaced_when_another_one_is_deep_enough() {
     let (simulation, account) = (Simulation::new(1), Address::repeat_byte(7));
     let chain = simulation.account(account, U256::from(1_000_000));
     let pay = async |value: u64| {
-        let request = Request { to: Some(Address::repeat_byte(9)), value: U256::from(value), data: Bytes::new(), spare_gas: 0 };
+        let request = Request {
+            to: Some(Address::repeat_byte(9)),
+            value: U256::from(value),
+            data: Bytes::new(),
+            spare_gas: 0,
+            urgency: Urgency::Calm,
+        };
         chain.prepare(request).await.unwrap()
     };
     let (first, other) = (pay(1).await, pay(2).await);
-    assert!(!chain.is_replaced(&first, 0).await.unwrap());
+    let replaced = async |transaction: &Prepared, depth: u64| {
+        let number = chain.number(transaction).unwrap();
+        chain.is_replaced(number, &[transaction.hash], depth).await.unwrap()
+    };
+    assert!(!replaced(&first, 0).await);
     chain.broadcast(&other).await.unwrap();
-    assert!(chain.is_replaced(&first, 0).await.unwrap());
+    assert!(replaced(&first, 0).await);
     for _ in 0..3 {
-        assert!(!chain.is_replaced(&first, 3).await.unwrap());
+        assert!(!replaced(&first, 3).await);
         simulation.pass(1);
     }
-    assert!(chain.is_replaced(&first, 3).await.unwrap());
-    assert!(!chain.is_replaced(&other, 0).await.unwrap());
+    assert!(replaced(&first, 3).await);
+    assert!(!replaced(&other, 0).await);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 mod world;
 
 use proptest::prelude::*;
-use sspc::{Amount, Envelope, Input, MAX_MESSAGE_BYTES, Message, Party, Record};
+use sspc::{Amount, Envelope, Input, MAX_MESSAGE_BYTES, Message, Party, Record, Round, Urgency};
 use world::World;
 
 fn messages() -> Vec<Envelope> {
@@ -13,9 +13,9 @@ fn messages() -> Vec<Envelope> {
     world.run(Party::A, Input::SignClose).unwrap();
     let record = world.node(Party::A).disk.clone();
     let mut messages: Vec<Message> = world.streams[1].iter().cloned().collect();
-    messages.push(Message::Propose { place: record.place, params: record.params });
+    messages.push(Message::Propose { place: record.place, params: record.params, expires: 9 });
     messages.push(Message::Opened(record.id.unwrap()));
-    messages.push(Message::Ack(Amount::new(u128::MAX)));
+    messages.push(Message::Ack { counted: Amount::new(u128::MAX), round: Round::MAX });
     messages.push(Message::Reject("why".to_owned()));
     messages.into_iter().map(|message| Envelope { channel: record.key(), message }).collect()
 }
@@ -27,6 +27,8 @@ fn records() -> Vec<Record> {
     world.run(Party::B, Input::Pay(Amount::new(3))).unwrap();
     world.settle_streams();
     world.run(Party::B, Input::ForceClose).unwrap();
+    records.push(world.node(Party::B).disk.clone());
+    world.run(Party::B, Input::Raise(Urgency::Calm)).unwrap();
     records.push(world.node(Party::B).disk.clone());
     world.look(Party::A);
     records.push(world.node(Party::A).disk.clone());
@@ -68,13 +70,13 @@ proptest! {
     }
 
     #[test]
-    fn changed_bytes_are_a_record_or_not(which in 0..4_usize, at: prop::sample::Index, byte: u8) {
+    fn changed_bytes_are_a_record_or_not(which in 0..5_usize, at: prop::sample::Index, byte: u8) {
         let mut bytes = records()[which].encode();
         *at.get_mut(&mut bytes) = byte;
         if let Ok(record) = Record::decode(&bytes) {
             prop_assert_eq!(Record::decode(&record.encode()), Ok(record.clone()));
             // Whatever a disk says, the machine answers.
-            for input in [Input::Pay(Amount::new(1)), Input::SignClose, Input::ForceClose, Input::Resend, Input::Finish(u64::MAX)] {
+            for input in [Input::Pay(Amount::new(1)), Input::SignClose, Input::ForceClose, Input::Resend, Input::Finish(u64::MAX), Input::Raise(Urgency::Calm)] {
                 let _ = record.step(input);
             }
             let _ = (record.own_balance(), record.current(), record.due(0), record.risk(u64::MAX));

@@ -4,7 +4,8 @@ mod world;
 
 use proptest::prelude::*;
 use sspc::{
-    Amount, Balances, Call, Input, Message, OnChain, Party, Payload, Phase, Prepared, Round, SignedClose, SignedState, State,
+    Amount, Balances, Call, Input, MAX_UNREACHED_ROUNDS, Message, OnChain, Party, Payload, Phase, Prepared, Refusal, Round,
+    SignedClose, SignedState, State, Urgency,
 };
 use world::{DEPOSITS, PERIOD, World, index, key, parties};
 
@@ -98,6 +99,29 @@ fn a_forced_close_that_a_reorganisation_took_back_is_made_again() {
     assert_eq!(world.payout(Party::B), Some(DEPOSITS.1 + 7));
 }
 
+#[test]
+fn payments_wait_for_a_peer_that_acknowledges_nothing_and_go_on_when_it_does() {
+    // As after very many payments of which b has none.
+    let mut world = World::open();
+    let far = Round::new(MAX_UNREACHED_ROUNDS - 1).unwrap();
+    let state = State { round: far, balances: Balances { a: amount(9_999), b: amount(8_001) } };
+    let signature = world.sign(Party::A, &Payload::State(state));
+    for record in [&mut world.nodes[0].memory, &mut world.nodes[0].disk] {
+        (record.given, record.paid) = (Some(SignedState { state, signature }), amount(1));
+    }
+    let refused = world.run(Party::A, Input::Pay(amount(1))).unwrap_err();
+    let next = Round::new(far.get() + 2).unwrap();
+    assert_eq!(refused, Refusal::Unacknowledged { round: next, reached: Round::OPENING });
+    // b takes the newest one, however far it is, and says so.
+    world.reconnect();
+    world.settle_streams();
+    assert_eq!(world.node(Party::B).disk.received, amount(1));
+    world.run(Party::A, Input::Pay(amount(1))).unwrap();
+    world.settle_streams();
+    assert_eq!(world.node(Party::B).disk.received, amount(2));
+    assert_eq!(world.node(Party::A).memory.reached, next);
+}
+
 /// What may happen.
 #[derive(Clone, Debug)]
 enum Event {
@@ -110,6 +134,8 @@ enum Event {
     SignClose(Party),
     CoopClose(Party),
     ForceClose(Party),
+    /// The transaction on its way offers more.
+    Raise(Party),
     Pass(u64),
 }
 
@@ -135,6 +161,7 @@ fn ending() -> impl Strategy<Value = Event> {
         party().prop_map(Event::CoopClose),
         party().prop_map(Event::ForceClose),
         party().prop_map(Event::ForceClose),
+        party().prop_map(Event::Raise),
         (party(), 0..6_usize).prop_map(|(party, effects)| Event::Fuse(party, effects)),
         party().prop_map(Event::Crash),
         party().prop_map(Event::Arrive),
@@ -159,6 +186,7 @@ fn apply(world: &mut World, event: &Event, honest: &[Party]) {
         Event::SignClose(party) => drop(world.run(*party, Input::SignClose)),
         Event::CoopClose(party) => drop(world.run(*party, Input::CoopClose)),
         Event::ForceClose(party) => drop(world.run(*party, Input::ForceClose)),
+        Event::Raise(party) => drop(world.run(*party, Input::Raise(Urgency::Urgent))),
         Event::Pass(seconds) => world.pass(*seconds, honest),
     }
 }
@@ -233,8 +261,8 @@ enum Lie {
     Dispute(usize),
     /// Finishes.
     Finish,
-    /// A claim to have everything.
-    Ack(u128),
+    /// A claim to have this much, and to know this round.
+    Ack(u128, u64),
 }
 
 fn lie() -> impl Strategy<Value = Lie> {
@@ -247,7 +275,7 @@ fn lie() -> impl Strategy<Value = Lie> {
         1 => Just(Lie::CoopClose),
         2 => (0..20_usize).prop_map(Lie::Dispute),
         1 => Just(Lie::Finish),
-        1 => (0..20_000_u128).prop_map(Lie::Ack),
+        1 => (0..20_000_u128, 0..1_u64 << 48).prop_map(|(units, round)| Lie::Ack(units, round)),
     ]
 }
 
@@ -282,7 +310,10 @@ fn tell(world: &mut World, liar: Party, lie: &Lie) {
             }
         }
         Lie::Finish => submit(world, Call::Finish),
-        Lie::Ack(units) => drop(world.take(honest, &Message::Ack(amount(*units)))),
+        Lie::Ack(units, round) => {
+            let round = Round::new(*round).unwrap();
+            let _ = world.take(honest, &Message::Ack { counted: amount(*units), round });
+        }
         Lie::Dispute(_) => {}
     }
 }
@@ -348,8 +379,8 @@ fn a_crash_at_every_effect_is_resumed() {
                 }
             };
             for _ in 0..2 {
-                retry(&mut world, Party::A, Input::Open);
-                retry(&mut world, Party::B, Input::Accept);
+                retry(&mut world, Party::A, Input::Open(0));
+                retry(&mut world, Party::B, Input::Accept(0));
             }
             assert_eq!(world.contract.seen, OnChain::Open);
             for (party, units) in [(Party::A, 100), (Party::B, 30), (Party::A, 5), (Party::B, 1)] {

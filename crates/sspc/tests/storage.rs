@@ -22,8 +22,9 @@ fn at(version: u64, salt: u64) -> Record {
 
 /// With a transaction on its way.
 fn large(version: u64, salt: u64) -> Record {
-    let transaction = Prepared { hash: [9; 32].into(), raw: vec![9; 2_400] };
-    Record { pending: Some(Pending { call: Call::Open, transaction }), ..at(version, salt) }
+    let transaction = Prepared { hash: [9; 32].into(), raw: vec![9; 2_400], cost: sspc::Amount::ZERO };
+    let pending = Pending { call: Call::Open, transaction, since: 0, earlier: Vec::new() };
+    Record { pending: Some(pending), ..at(version, salt) }
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -59,6 +60,16 @@ async fn guards(store: &dyn Store) {
     let mut expected = vec![first.key(), compact(10, None, 0).key(), compact(11, None, 0).key()];
     expected.sort();
     assert_eq!(keys, expected);
+
+    // What is forgotten is gone, and its name is free; nobody forgets what somebody else has changed meanwhile.
+    let (named, other) = (compact(11, None, 0), compact(12, Some(5), 0));
+    assert!(matches!(store.remove(&named.key(), 0).await, Err(StoreError::Version { stored: 1, expected: 0 })));
+    store.remove(&named.key(), 1).await.unwrap();
+    assert_eq!(store.load(&named.key()).await.unwrap(), None);
+    assert!(matches!(store.remove(&named.key(), 1).await, Err(StoreError::Version { stored: 0, expected: 1 })));
+    store.commit(None, &other).await.unwrap();
+    store.commit(None, &named).await.unwrap();
+    store.remove(&named.key(), 0).await.unwrap();
 }
 
 #[test]
@@ -80,6 +91,49 @@ async fn postgres_guards_and_remembers() {
     assert_eq!(again.keys().await.unwrap().len(), 3);
 }
 
+/// A database behind a line that can fall silent: it stays open and carries nothing.
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_database_that_falls_silent_is_not_waited_for_for_ever() {
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    let cluster = testkit::Cluster::temporary().await.unwrap();
+    let database = cluster.create_database("sspc").await.unwrap();
+    let (rest, target) = database.url.rsplit_once('@').unwrap();
+    let (target, name) = target.split_once('/').unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("{rest}@{}/{name}", listener.local_addr().unwrap());
+    let target = target.to_owned();
+    let (silence, silent) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (target, mut silent) = (target.clone(), silent.clone());
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(target).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    _ = silent.wait_for(|silent| *silent) => {}
+                }
+                // The streams stay open.
+                let _ = silent.wait_for(|silent| !silent).await;
+            });
+        }
+    });
+    let patience = Duration::from_millis(500);
+    let store = sspc::PostgresStore::connect_with(&url, patience).await.unwrap();
+    store.commit(None, &record(1)).await.unwrap();
+    silence.send(true).unwrap();
+    let silent = |error: StoreError| matches!(error, StoreError::Io(text) if text.contains("does not answer"));
+    assert!(silent(store.load(&record(1).key()).await.unwrap_err()));
+    assert!(silent(store.commit(Some(0), &at(1, 1)).await.unwrap_err()), "a new line is silent as well");
+    assert!(sspc::PostgresStore::connect_with(&url, patience).await.is_err());
+    // A new line that carries is used.
+    silence.send(false).unwrap();
+    assert_eq!(store.load(&record(1).key()).await.unwrap(), Some(record(1)));
+}
+
 #[test]
 fn a_folder_has_one_owner_and_remembers() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,6 +143,10 @@ fn a_folder_has_one_owner_and_remembers() {
     drop(store);
     let store = FileStore::open(folder.path()).unwrap();
     assert_eq!(block_on(store.load(&record(1).key())).unwrap(), Some(record(1)));
+    block_on(store.remove(&record(1).key(), 0)).unwrap();
+    drop(store);
+    let store = FileStore::open(folder.path()).unwrap();
+    assert_eq!(block_on(store.load(&record(1).key())).unwrap(), None);
 }
 
 fn written(versions: u64) -> (tempfile::TempDir, Vec<u8>) {

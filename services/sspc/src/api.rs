@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, keccak256};
 use rpc::sspc::v1::channel_service_server::{ChannelService, ChannelServiceServer};
 use rpc::sspc::v1::{Channel as Shown, *};
 use rpc::{Error, ErrorCode};
-use sspc::{Amount, ChainError, Channel, Envelope, Goal, Params, Party, Phase, Place, Record, Refusal, RequestId};
+use sspc::{Amount, ChainError, Channel, Envelope, Goal, Message, Params, Party, Phase, Place, Record, Refusal, RequestId};
 use tonic::{Request, Response, Status};
 
 use crate::node::Node;
@@ -47,7 +47,7 @@ impl Api {
 
     async fn reach(&self, key: B256, goal: Goal) -> Result<Shown, Error> {
         self.node.reach(&key, goal).await.map_err(|error| failure(&error))?;
-        self.act(&key, async |_| Ok(())).await
+        self.look(&key, show).await
     }
 
     fn params(&self, request: &ProposeChannelRequest) -> Result<Params, Error> {
@@ -69,7 +69,7 @@ impl Api {
         })
     }
 
-    async fn pay(&self, request: &SendMoneyRequest) -> Result<Shown, Error> {
+    async fn pay(&self, request: &SendMoneyRequest) -> Result<SendMoneyResponse, Error> {
         let id = request_id(&request.request_id)?;
         let (key, units) = (key(&request.channel_key)?, amount("amount_units", &request.amount_units)?);
         let expected = request.expected_paid_units.as_deref().map(|text| amount("expected_paid_units", text)).transpose()?;
@@ -83,14 +83,14 @@ impl Api {
                     return Ok(Err(record.paid));
                 }
                 channel.send_money_once(id, units).await?;
-                Ok(Ok(show(channel.record())))
+                Ok(Ok(paid(channel.record())))
             };
-            let paid = node.with(&key, pay).await;
-            let Err(error) = paid else { return paid };
+            let done = node.with(&key, pay).await;
+            let Err(error) = done else { return done };
             // A storage that failed may have kept the payment all the same: then it is made, and the request is answered.
             let kept = async |channel: &mut Channel| {
                 let made = channel.record().paid_for(&id) == Some(units);
-                Ok(made.then(|| show(channel.record())))
+                Ok(made.then(|| paid(channel.record())))
             };
             node.with(&key, kept).await.ok().flatten().map(Ok).ok_or(error)
         });
@@ -101,7 +101,7 @@ impl Api {
         })
     }
 
-    async fn propose(&self, request: &ProposeChannelRequest) -> Result<Shown, Error> {
+    async fn propose(&self, request: &ProposeChannelRequest) -> Result<ProposeChannelResponse, Error> {
         let params = self.params(request)?;
         if self.node.proposed_by_us(params.salt).is_some_and(|known| known != params) {
             return Err(Error::new(ErrorCode::RequestIdReused));
@@ -110,13 +110,78 @@ impl Api {
         let place = self.place;
         let proposed = tokio::spawn(async move { node.propose(place, params).await });
         let key = proposed.await.map_err(|_| Error::new(ErrorCode::Internal))?.map_err(|error| failure(&error))?;
-        self.act(&key, async |_| Ok(())).await
+        let shown = |record: &Record| {
+            let envelope = sealed(record, Some(Message::Propose { place, params, expires: record.expires }));
+            ProposeChannelResponse { channel: Some(show(record)), envelope }
+        };
+        self.look(&key, shown).await
     }
 
-    async fn take(&self, bytes: &[u8]) -> Result<Shown, Error> {
-        let envelope = Envelope::decode(bytes);
-        let envelope = envelope.map_err(|error| Error::field(ErrorCode::InvalidField, "envelope", error.to_string()))?;
-        self.act(&envelope.channel.clone(), async |channel| channel.handle(&[envelope]).await).await
+    async fn take_proposal(&self, request: &TakeProposalRequest) -> Result<Shown, Error> {
+        request_id(&request.request_id)?;
+        let proposal = envelope(&request.envelope)?;
+        let refused = |rule: &str| Err(Error::field(ErrorCode::InvalidField, "envelope", rule.to_owned()));
+        match &proposal.message {
+            Message::Propose { place, .. } if *place != self.place => return refused("must propose the configured contract"),
+            Message::Propose { params, .. } if params.b != self.own => return refused("must propose to this service's account"),
+            Message::Propose { params, .. } if params.period < self.least_period => {
+                return refused("must propose a period that the guard can watch");
+            }
+            Message::Propose { .. } => {}
+            _ => return refused("must be a proposal"),
+        }
+        let node = self.node.clone();
+        let taken = tokio::spawn(async move { node.take_proposal(proposal).await });
+        let key = taken.await.map_err(|_| Error::new(ErrorCode::Internal))?.map_err(|error| failure(&error))?;
+        self.look(&key, show).await
+    }
+
+    /// Takes a message of the peer; answers are those that it would get over a stream, where they go as well.
+    async fn take(&self, bytes: &[u8]) -> Result<ReceiveMoneyResponse, Error> {
+        let letter = envelope(bytes)?;
+        let key = letter.channel;
+        let before = self.look(&key, |record| record.given).await?;
+        self.act(&key, async |channel| channel.handle(&[letter]).await).await?;
+        let answer = |record: &Record| {
+            let again = record.payment().filter(|_| record.given != before);
+            let answers = [Some(record.acknowledgement()), again];
+            let envelopes = answers.into_iter().filter(Option::is_some).map(|message| sealed(record, message)).collect();
+            ReceiveMoneyResponse { channel: Some(show(record)), envelopes }
+        };
+        self.look(&key, answer).await
+    }
+
+    async fn sign_close(&self, request: &CreateCoopCloseRequest) -> Result<CreateCoopCloseResponse, Error> {
+        request_id(&request.request_id)?;
+        let (key, node) = (key(&request.channel_key)?, self.node.clone());
+        let work = async move {
+            let close = async |channel: &mut Channel| {
+                let close = channel.create_coop_close().await?;
+                let envelope = sealed(channel.record(), Some(Message::CloseOffer(close)));
+                Ok(CreateCoopCloseResponse { channel: Some(show(channel.record())), envelope })
+            };
+            node.with(&key, close).await
+        };
+        let signed = tokio::spawn(work).await.map_err(|_| Error::new(ErrorCode::Internal))?;
+        signed.map_err(|error| failure(&error))
+    }
+
+    async fn submit_close(&self, request: &CoopCloseRequest) -> Result<Shown, Error> {
+        request_id(&request.request_id)?;
+        let key = key(&request.channel_key)?;
+        if !request.envelope.is_empty() {
+            let letter = envelope(&request.envelope)?;
+            if letter.channel != key || !matches!(letter.message, Message::CloseOffer(_)) {
+                return Err(Error::field(ErrorCode::InvalidField, "envelope", "must be the peer's close of this channel"));
+            }
+            self.act(&key, async |channel| channel.handle(&[letter]).await).await?;
+        }
+        self.reach(key, Goal::CoopClose).await
+    }
+
+    /// The channel as it is kept.
+    async fn look<T>(&self, key: &B256, show: impl FnOnce(&Record) -> T) -> Result<T, Error> {
+        self.node.with(key, async |channel| Ok(show(channel.record()))).await.map_err(|error| failure(&error))
     }
 
     async fn page(&self, request: &ListChannelsRequest) -> Result<ListChannelsResponse, Error> {
@@ -136,7 +201,7 @@ impl Api {
         let next_page_token = keys.last().filter(|_| more).map(ToString::to_string).unwrap_or_default();
         let mut channels = Vec::with_capacity(keys.len());
         for key in &keys {
-            channels.push(self.act(key, async |_| Ok(())).await?);
+            channels.push(self.look(key, show).await?);
         }
         Ok(ListChannelsResponse { channels, next_page_token })
     }
@@ -145,12 +210,16 @@ impl Api {
 #[tonic::async_trait]
 impl ChannelService for Api {
     async fn propose_channel(&self, request: Request<ProposeChannelRequest>) -> Result<Response<ProposeChannelResponse>, Status> {
-        let channel = self.propose(request.get_ref()).await?;
-        Ok(Response::new(ProposeChannelResponse { channel: Some(channel) }))
+        Ok(Response::new(self.propose(request.get_ref()).await?))
+    }
+
+    async fn take_proposal(&self, request: Request<TakeProposalRequest>) -> Result<Response<TakeProposalResponse>, Status> {
+        let channel = Self::take_proposal(self, request.get_ref()).await?;
+        Ok(Response::new(TakeProposalResponse { channel: Some(channel) }))
     }
 
     async fn get_channel(&self, request: Request<GetChannelRequest>) -> Result<Response<GetChannelResponse>, Status> {
-        let channel = self.act(&key(&request.get_ref().channel_key)?, async |_| Ok(())).await?;
+        let channel = self.look(&key(&request.get_ref().channel_key)?, show).await?;
         Ok(Response::new(GetChannelResponse { channel: Some(channel) }))
     }
 
@@ -159,7 +228,12 @@ impl ChannelService for Api {
     }
 
     async fn open_channel(&self, request: Request<OpenChannelRequest>) -> Result<Response<OpenChannelResponse>, Status> {
-        reach!(self, request, OpenChannelResponse, Goal::Open)
+        let request = request.into_inner();
+        request_id(&request.request_id)?;
+        let key = key(&request.channel_key)?;
+        let channel = self.reach(key, Goal::Open).await?;
+        let envelope = self.look(&key, |record| sealed(record, record.id.map(Message::Opened))).await?;
+        Ok(Response::new(OpenChannelResponse { channel: Some(channel), envelope }))
     }
 
     async fn accept_channel(&self, request: Request<AcceptChannelRequest>) -> Result<Response<AcceptChannelResponse>, Status> {
@@ -171,29 +245,24 @@ impl ChannelService for Api {
     }
 
     async fn send_money(&self, request: Request<SendMoneyRequest>) -> Result<Response<SendMoneyResponse>, Status> {
-        let channel = self.pay(request.get_ref()).await?;
-        Ok(Response::new(SendMoneyResponse { channel: Some(channel) }))
+        Ok(Response::new(self.pay(request.get_ref()).await?))
     }
 
     async fn receive_money(&self, request: Request<ReceiveMoneyRequest>) -> Result<Response<ReceiveMoneyResponse>, Status> {
         request_id(&request.get_ref().request_id)?;
-        let channel = self.take(&request.get_ref().envelope).await?;
-        Ok(Response::new(ReceiveMoneyResponse { channel: Some(channel) }))
+        Ok(Response::new(self.take(&request.get_ref().envelope).await?))
     }
 
     async fn create_coop_close(
         &self,
         request: Request<CreateCoopCloseRequest>,
     ) -> Result<Response<CreateCoopCloseResponse>, Status> {
-        let request = request.into_inner();
-        request_id(&request.request_id)?;
-        let work = async |channel: &mut Channel| channel.create_coop_close().await.map(drop);
-        let channel = self.act(&key(&request.channel_key)?, work).await?;
-        Ok(Response::new(CreateCoopCloseResponse { channel: Some(channel) }))
+        Ok(Response::new(self.sign_close(request.get_ref()).await?))
     }
 
     async fn coop_close(&self, request: Request<CoopCloseRequest>) -> Result<Response<CoopCloseResponse>, Status> {
-        reach!(self, request, CoopCloseResponse, Goal::CoopClose)
+        let channel = self.submit_close(request.get_ref()).await?;
+        Ok(Response::new(CoopCloseResponse { channel: Some(channel) }))
     }
 
     async fn start_force_close(
@@ -226,6 +295,19 @@ impl ChannelService for Api {
     }
 }
 
+fn envelope(bytes: &[u8]) -> Result<Envelope, Error> {
+    Envelope::decode(bytes).map_err(|error| Error::field(ErrorCode::InvalidField, "envelope", error.to_string()))
+}
+
+/// A message to the peer as it stands on a stream; nothing when there is none.
+fn sealed(record: &Record, message: Option<Message>) -> Vec<u8> {
+    message.map_or_else(Vec::new, |message| Envelope { channel: record.key(), message }.encode())
+}
+
+fn paid(record: &Record) -> SendMoneyResponse {
+    SendMoneyResponse { channel: Some(show(record)), envelope: sealed(record, record.payment()) }
+}
+
 fn show(record: &Record) -> Shown {
     let (params, state) = (record.params, record.current());
     let (balances, deadline_unix) = match record.phase {
@@ -251,6 +333,8 @@ fn show(record: &Record) -> Shown {
         received_units: record.received.to_string(),
         close_offered: record.offer.is_some(),
         deadline_unix,
+        expires_unix: record.expires,
+        fees_wei: record.fees.to_string(),
     }
 }
 
@@ -274,7 +358,9 @@ fn failure(error: &sspc::Error) -> Error {
         Why::Unknown => ErrorCode::ChannelUnknown,
         Why::Refused(Refusal::Funds { .. }) => ErrorCode::InsufficientBalance,
         Why::Refused(Refusal::Nothing) => ErrorCode::AmountOutOfRange,
-        Why::Refused(_) | Why::Failed | Why::Chain(ChainError::Reverted(_) | ChainError::OtherTerms(_)) => {
+        Why::Refused(Refusal::Unacknowledged { .. }) => ErrorCode::PeerUnreachable,
+        Why::Refused(Refusal::TooDear(_)) | Why::Chain(ChainError::TooDear(_)) => ErrorCode::FeeTooHigh,
+        Why::Refused(_) | Why::Failed | Why::Expired(_) | Why::Chain(ChainError::Reverted(_) | ChainError::OtherTerms(_)) => {
             ErrorCode::ChannelNotActive
         }
         Why::Forged | Why::NotOurs => ErrorCode::PeerRefused,

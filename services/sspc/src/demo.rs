@@ -148,7 +148,7 @@ pub async fn run() -> anyhow::Result<()> {
         for (variant, token) in
             [(Variant::Word, false), (Variant::Word, true), (Variant::Compact, false), (Variant::Compact, true)]
         {
-            let set = Set { variant, token, funds: FUNDS, deposits: DEPOSITS, period: PERIOD, confirmations: 0 };
+            let set = Set::new(variant, token);
             let stage = scene.play(set).await.with_context(|| format!("{scene:?} {variant:?}"))?;
             let (a, b) = (stage.funds(Party::A).await?, stage.funds(Party::B).await?);
             let name = if variant == Variant::Word { "Sspc" } else { "SspcCompact" };

@@ -7,6 +7,7 @@
 //! - the guard looks at each channel that is not over, whatever peers do;
 //! - a stream that misbehaves is ended; it cannot change whom another channel belongs to, since what counts is signed.
 
+mod accept;
 mod api;
 pub mod bench;
 pub mod connect;
@@ -14,6 +15,8 @@ pub mod demo;
 mod node;
 pub mod peer;
 pub mod serve;
+mod streams;
 
+pub use accept::{Limit, Policy};
 pub use api::Api;
-pub use node::{Limit, Node, Policy};
+pub use node::Node;

@@ -1,154 +1,57 @@
-//! A party with all its channels: streams to peers, and the guard that looks at each channel again and again.
-//!
-//! A stream carries messages of many channels. Whoever speaks validly of a channel last is where its answers go; nothing depends on who that
-//! is, since what counts is signed. A stream begins with an acknowledgement per channel, so that the other side says again what was lost.
+//! A party with all its channels, and the guard that looks at each of them again and again.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
-use sspc::{
-    Amount, Channel, Envelope, Errand, Error, Goal, Link, Message, Metadata, NewChannel, Params, Party, Phase, Place, Record,
-    Tools,
-};
-use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use sspc::{Channel, Envelope, Errand, Error, Goal, Identity, Message, Metadata, NewChannel, Params, Party, Phase, Place, Tools};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-/// Messages that are taken together.
-const BURST: usize = 1_024;
-/// Bursts that wait for a slow stream; more are lost, and said again on the next one.
-const QUEUE: usize = 256;
-/// Streams at once.
-const MAX_STREAMS: usize = 256;
-/// Channels that a peer proposed and that are not open: more proposals are refused, since anyone can make them.
+use crate::accept::{Accepting, Policy, Stake};
+use crate::streams::Streams;
+
+/// Channels that peers proposed and that are not open: more proposals are refused, since anyone can make them. They end with their time.
 const MAX_DRAFTS: usize = 1_000;
+/// The same of one peer.
+const MAX_DRAFTS_OF_PEER: usize = 100;
 /// Channels whose guard talks to the chain's node at once.
 const LOOKS: usize = 64;
-/// After an acceptance that failed the next one waits this long, then twice as long, and so on up to ...
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// ... this.
-const LAST_RETRY: Duration = Duration::from_mins(30);
-/// Longest silence of a stream before it is ended; whoever dialed makes a new one.
-const IDLE: Duration = Duration::from_secs(300);
 
-/// Longest wait for a peer to read what it is sent.
-const SEND_TIME: Duration = Duration::from_secs(30);
-/// After a stream could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What proposals are accepted, with our deposit.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Policy {
-    /// The contract that we trust.
-    pub place: Place,
-    /// By token (zero: the native coin); in others nothing is accepted.
-    pub limits: HashMap<Address, Limit>,
-    /// Native coin that an acceptance leaves in the account, to pay for disputes.
-    pub reserve: Amount,
-    /// Shortest time to answer a forced close: the guard must look more often.
-    pub least_period: u32,
-}
-
-/// What we deposit in one token, in the channels that others proposed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limit {
-    /// Most in one channel.
-    pub deposit: Amount,
-    /// Most at once.
-    pub total: Amount,
-}
-
-impl Policy {
-    fn allows(&self, place: &Place, params: &Params) -> bool {
-        let limit = self.limits.get(&params.token);
-        *place == self.place && params.period >= self.least_period && limit.is_some_and(|limit| params.value_b <= limit.deposit)
-    }
-}
-
-/// How far a channel is, to be known without waiting for it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stake {
-    /// We have deposited nothing; it is not on the chain.
-    Draft,
-    /// We have deposited nothing.
-    None,
-    /// Our deposit is in it, or on the way there.
-    Deposited,
-}
-
-impl Stake {
-    fn of(record: &Record) -> Self {
-        let on_its_way = record.pending.is_some();
-        match record.phase {
-            Phase::Draft | Phase::Proposed if on_its_way => Self::Deposited,
-            Phase::Draft => Self::Draft,
-            phase if phase == Phase::Proposed || phase.is_final() => Self::None,
-            _ => Self::Deposited,
-        }
-    }
-}
-
-struct Entry {
+pub(crate) struct Entry {
     /// What does not change.
     params: Params,
     role: Party,
     /// Who waits longest has it next: a peer that says much cannot keep the guard away.
     channel: Mutex<Channel>,
-    stream: StdMutex<Option<Stream>>,
     stake: StdMutex<Stake>,
     /// Of the guard alone.
     accepting: Mutex<Accepting>,
 }
 
-/// How far the guard is with accepting a proposal.
-#[derive(Default)]
-struct Accepting {
-    errand: Option<Errand>,
-    wait: Option<(Duration, Instant)>,
-}
-
-impl Accepting {
-    /// One step, unless the last one failed just now.
-    async fn advance(&mut self, channel: &mut Channel) -> Result<(), Error> {
-        if self.wait.is_some_and(|(_, until)| Instant::now() < until) {
-            return Ok(());
-        }
-        let errand = self.errand.get_or_insert_with(|| Errand::new(Goal::Accept));
-        let done = channel.advance(errand).await;
-        match done {
-            Ok(false) => return Ok(()),
-            Ok(true) => self.wait = None,
-            Err(_) => {
-                let wait = self.wait.map_or(FIRST_RETRY, |(wait, _)| (wait * 2).min(LAST_RETRY));
-                self.wait = Some((wait, Instant::now() + wait));
-            }
-        }
-        self.errand = None;
-        done.map(drop)
+impl Entry {
+    /// The other party: only a stream that it has proven to be its own carries the channel's messages.
+    pub(crate) fn peer(&self) -> Address {
+        self.params.address(self.role.other())
     }
 }
 
-/// Where letters to a peer go.
-type Stream = mpsc::Sender<Vec<Envelope>>;
-
 /// See the module.
 pub struct Node {
-    tools: Tools,
+    pub(crate) tools: Tools,
+    pub(crate) identity: Identity,
+    pub(crate) streams: Streams,
+    pub(crate) stop: CancellationToken,
     policy: Option<Policy>,
     channels: StdMutex<HashMap<B256, Arc<Entry>>>,
-    /// Streams that we opened, and which peer is there, when that is known.
-    dialed: StdMutex<Vec<(Option<Address>, Stream)>>,
     /// One acceptance is decided at a time, so that all of them together keep to the limits.
     deciding: Mutex<()>,
-    stop: CancellationToken,
 }
 
-fn locked<T>(mutex: &StdMutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &StdMutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -158,8 +61,9 @@ impl Node {
     /// # Errors
     /// The storage.
     pub async fn start(tools: Tools, policy: Option<Policy>, stop: CancellationToken) -> Result<Arc<Self>, Error> {
-        let node =
-            Self { tools, policy, channels: StdMutex::default(), dialed: StdMutex::default(), deciding: Mutex::default(), stop };
+        let identity = Identity::new().map_err(|error| sspc::SignError(error.to_string()))?;
+        let (streams, channels, deciding) = (Streams::default(), StdMutex::default(), Mutex::default());
+        let node = Self { tools, identity, streams, stop, policy, channels, deciding };
         for key in node.tools.store.keys().await? {
             let channel = Channel::new_channel(node.tools.clone(), NewChannel::Load(key)).await?;
             node.insert(channel);
@@ -172,22 +76,28 @@ impl Node {
         locked(&self.channels).keys().copied().collect()
     }
 
-    /// Proposes a channel; the peer is told over a stream that is open to it, or over the next one ([`Self::connect`]).
+    /// Proposes a channel; the peer is told over a stream to it, or over the next one.
     ///
     /// # Errors
     /// The parameters; the chain.
     pub async fn propose(&self, place: Place, params: Params) -> Result<B256, Error> {
-        let channel = Channel::new_channel(self.tools.clone(), NewChannel::Propose { place, params }).await?;
+        self.add(NewChannel::Propose { place, params }).await
+    }
+
+    /// Takes a proposal that the owner wants, whatever the policy says.
+    ///
+    /// # Errors
+    /// Not a proposal to us, or an old one; the chain.
+    pub async fn take_proposal(&self, proposal: Envelope) -> Result<B256, Error> {
+        self.add(NewChannel::FromProposal(proposal)).await
+    }
+
+    async fn add(&self, from: NewChannel) -> Result<B256, Error> {
+        let channel = Channel::new_channel(self.tools.clone(), from).await?;
         let key = channel.metadata().key;
         self.insert(channel);
-        let streams: Vec<Stream> = {
-            let dialed = locked(&self.dialed);
-            let there = dialed.iter().filter(|(peer, _)| peer.is_none_or(|peer| peer == params.b));
-            there.map(|(_, stream)| stream.clone()).collect()
-        };
-        for stream in &streams {
-            self.take_stream(&key, stream).await;
-        }
+        // What it has to say.
+        self.with(&key, async |_| Ok(())).await?;
         Ok(key)
     }
 
@@ -200,12 +110,18 @@ impl Node {
     fn insert(&self, channel: Channel) -> Arc<Entry> {
         let Metadata { key, params, role, .. } = channel.metadata();
         let stake = StdMutex::new(Stake::of(channel.record()));
-        let (channel, stream, accepting) = (Mutex::new(channel), StdMutex::default(), Mutex::default());
-        let entry = Arc::new(Entry { params, role, channel, stream, stake, accepting });
+        let (channel, accepting) = (Mutex::new(channel), Mutex::default());
+        let entry = Arc::new(Entry { params, role, channel, stake, accepting });
         locked(&self.channels).entry(key).or_insert(entry).clone()
     }
 
-    fn entry(&self, key: &B256) -> Result<Arc<Entry>, Error> {
+    /// The channels with a peer.
+    pub(crate) fn channels_with(&self, peer: Address) -> Vec<B256> {
+        let channels = locked(&self.channels);
+        channels.iter().filter(|(_, entry)| entry.peer() == peer).map(|(key, _)| *key).collect()
+    }
+
+    pub(crate) fn entry(&self, key: &B256) -> Result<Arc<Entry>, Error> {
         locked(&self.channels).get(key).cloned().ok_or(Error::Unknown)
     }
 
@@ -226,11 +142,8 @@ impl Node {
             tracing::warn!(channel = %key, %risk, "alarm");
         }
         let letters = channel.take_outbox();
-        if !letters.is_empty()
-            && let Some(stream) = locked(&entry.stream).as_ref()
-            && stream.try_send(letters).is_err()
-        {
-            tracing::debug!(channel = %key, "the stream is slow or gone; what was lost is said again on the next one");
+        if !letters.is_empty() && !self.streams.send(entry.peer(), letters) {
+            tracing::debug!(channel = %key, "no stream takes it; it is said again on the next one");
         }
         outcome
     }
@@ -251,138 +164,37 @@ impl Node {
         Ok(errand)
     }
 
-    /// Keeps a stream to an address until the node stops, connecting anew when it ends. `peer` is who is there; without it the stream is
-    /// for all channels.
-    pub async fn connect(self: Arc<Self>, address: SocketAddr, peer: Option<Address>) {
-        while !self.stop.is_cancelled() {
-            match Link::connect(address).await {
-                Ok(link) => self.clone().serve_dialed(link, peer).await,
-                Err(error) => tracing::debug!(%address, %error, "no stream"),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(200)) => {}
-                () = self.stop.cancelled() => {}
-            }
-        }
-    }
-
-    /// Takes streams of peers until the node stops.
-    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
-        let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-        loop {
-            let link = tokio::select! {
-                link = Link::accept(&listener) => link,
-                () = self.stop.cancelled() => return,
-            };
-            let link = match link {
-                Ok(link) => link,
-                Err(error) => {
-                    // Out of files, perhaps: the next try at once would fail as well.
-                    tracing::warn!(%error, "no stream was accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = streams.clone().try_acquire_owned() else { continue };
-            let node = self.clone();
-            tokio::spawn(async move {
-                let (sender, letters) = mpsc::channel(QUEUE);
-                node.serve(link, &sender, letters).await;
-                drop(permit);
-            });
-        }
-    }
-
-    async fn serve_dialed(self: Arc<Self>, link: Link, peer: Option<Address>) {
-        let (sender, letters) = mpsc::channel(QUEUE);
-        locked(&self.dialed).push((peer, sender.clone()));
-        for key in self.keys() {
-            let other = self.entry(&key).map(|entry| entry.params.address(entry.role.other()));
-            if other.is_ok_and(|other| peer.is_none_or(|peer| peer == other)) {
-                self.take_stream(&key, &sender).await;
-            }
-        }
-        self.clone().serve(link, &sender, letters).await;
-        locked(&self.dialed).retain(|(_, stream)| !stream.same_channel(&sender));
-    }
-
-    /// Speaks with a peer until the stream ends.
-    async fn serve(self: Arc<Self>, mut link: Link, sender: &Stream, mut letters: mpsc::Receiver<Vec<Envelope>>) {
-        let ended = loop {
-            tokio::select! {
-                messages = tokio::time::timeout(IDLE, link.receive(BURST)) => match messages {
-                    Ok(Ok(messages)) => if let Err(error) = self.take(sender, &messages).await { break error.to_string() },
-                    Ok(Err(error)) => break error.to_string(),
-                    Err(_) => break "silence".to_owned(),
-                },
-                Some(letters) = letters.recv() => match tokio::time::timeout(SEND_TIME, link.send(&letters)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => break error.to_string(),
-                    Err(_) => break "the peer does not read".to_owned(),
-                },
-                () = self.stop.cancelled() => return,
-            }
-        };
-        tracing::debug!(reason = ended, "a stream has ended");
-    }
-
-    /// This stream is the channel's from now on: greets, and says again what may be lost.
-    async fn take_stream(&self, key: &B256, stream: &Stream) {
-        let Ok(entry) = self.entry(key) else { return };
-        let same = locked(&entry.stream).as_ref().is_some_and(|known| known.same_channel(stream));
-        if same {
-            return;
-        }
-        *locked(&entry.stream) = Some(stream.clone());
-        let greeted = self
-            .with(key, async |channel| {
-                let message = Message::Ack(channel.record().received);
-                // A full queue is a stream that is as good as gone.
-                let _ = stream.try_send(vec![Envelope { channel: *key, message }]);
-                channel.resume().await
-            })
-            .await;
-        if let Err(error) = greeted {
-            tracing::debug!(channel = %key, %error, "not resumed");
-        }
-    }
-
-    /// Messages of a peer, in order; those of one channel that follow each other are one change.
-    async fn take(&self, stream: &Stream, messages: &[Envelope]) -> Result<(), Error> {
-        for burst in messages.chunk_by(|one, next| one.channel == next.channel) {
-            let key = burst[0].channel;
-            if self.entry(&key).is_err() && !self.proposed(burst).await? {
-                continue;
-            }
-            match self.with(&key, async |channel| channel.handle(burst).await).await {
-                Ok(()) => self.take_stream(&key, stream).await,
-                Err(Error::Refused(refusal)) => {
-                    tracing::debug!(channel = %key, %refusal, "refused");
-                    self.take_stream(&key, stream).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// A proposal that we take.
-    async fn proposed(&self, burst: &[Envelope]) -> Result<bool, Error> {
+    pub(crate) async fn proposed(&self, peer: Address, burst: &[Envelope]) -> Result<bool, Error> {
         let proposal = burst.iter().find_map(|letter| match &letter.message {
-            Message::Propose { place, params } => Some((letter, place, params)),
+            Message::Propose { place, params, .. } => Some((letter, place, params)),
             _ => None,
         });
         let Some((letter, place, params)) = proposal else { return Ok(false) };
-        if !self.policy.as_ref().is_some_and(|policy| policy.allows(place, params)) || params.b != self.tools.signer.address() {
+        let ours = params.a == peer && params.b == self.tools.signer.address();
+        if !ours || !self.policy.as_ref().is_some_and(|policy| policy.allows(place, params)) {
             return Ok(false);
         }
-        let is_draft = |entry: &&Arc<Entry>| entry.role == Party::B && *locked(&entry.stake) == Stake::Draft;
-        let drafts = locked(&self.channels).values().filter(is_draft).count();
-        if drafts >= MAX_DRAFTS {
+        let (drafts, of_peer) = self.drafts(peer);
+        if drafts >= MAX_DRAFTS || of_peer >= MAX_DRAFTS_OF_PEER {
             return Ok(false);
         }
-        self.insert(Channel::new_channel(self.tools.clone(), NewChannel::FromProposal(letter.clone())).await?);
-        Ok(true)
+        match self.take_proposal(letter.clone()).await {
+            Ok(_) => Ok(true),
+            // Said again by the peer.
+            Err(error @ (Error::Chain(_) | Error::Expired(_) | Error::Params(_) | Error::OtherChain { .. } | Error::NotOurs)) => {
+                tracing::debug!(%error, "a proposal is not taken");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Proposals that wait to be opened: of all peers, and of this one.
+    fn drafts(&self, peer: Address) -> (usize, usize) {
+        let channels = locked(&self.channels);
+        let drafts = channels.values().filter(|entry| entry.role == Party::B && *locked(&entry.stake) == Stake::Draft);
+        drafts.fold((0, 0), |(all, its), entry| (all + 1, its + usize::from(entry.peer() == peer)))
     }
 
     /// Looks at each channel again and again until the node stops: answers stale closes, finishes, accepts what the policy allows, repeats
@@ -423,13 +235,19 @@ impl Node {
                 self.look(channel, &entry).await
             })
             .await;
-        if let Err(error) = looked {
-            tracing::warn!(channel = %key, %error, "the guard will look again");
+        match looked {
+            Ok(false) => {}
+            Ok(true) => drop(locked(&self.channels).remove(key)),
+            Err(error) => tracing::warn!(channel = %key, %error, "the guard will look again"),
         }
     }
 
-    async fn look(&self, channel: &mut Channel, entry: &Entry) -> Result<(), Error> {
+    /// Whether the channel was a proposal that is forgotten now.
+    async fn look(&self, channel: &mut Channel, entry: &Entry) -> Result<bool, Error> {
         channel.watch().await?;
+        if channel.record().is_void(u64::MAX) && channel.forget().await? {
+            return Ok(true);
+        }
         let about = channel.metadata();
         let ours = about.role == Party::B && *channel.phase() == Phase::Proposed;
         if ours && let Some(policy) = self.policy.as_ref().filter(|policy| policy.allows(&about.place, &about.params)) {
@@ -440,9 +258,9 @@ impl Node {
             *locked(&entry.stake) = Stake::of(channel.record());
         }
         if channel.record().acknowledged < channel.record().paid {
-            channel.resume().await?;
+            channel.greet().await?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Whether one more deposit keeps to the limits, with what is deposited already, and leaves enough native coin.

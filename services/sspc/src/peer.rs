@@ -12,8 +12,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::{Limit, Policy};
 use crate::connect::Account;
-use crate::node::{Limit, Node, Policy};
+use crate::node::Node;
 
 const HELP: &str = "propose <peer> <deposit> <peer's deposit> [seconds] [token] | open | accept | pay <amount> [times] | close | \
                     coop-close | force-close | dispute | finish | cancel | withdraw | show | list | wait <phase> | quit; \

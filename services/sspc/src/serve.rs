@@ -12,10 +12,13 @@ use rpc::{Health, Metrics, Server, ServerConfig, Telemetry, TelemetryConfig};
 use serde::Deserialize;
 use sspc::{Amount, Tools};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
+use crate::accept::{Limit, Policy};
 use crate::api::Api;
-use crate::connect::{Account, Contract};
-use crate::node::{Limit, Node, Policy};
+use crate::connect::{Account, Contract, Fees};
+use crate::node::Node;
 
 /// Configuration of the service.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,6 +42,9 @@ pub struct Config {
     /// Seconds between two rounds of the guard; the shortest period that is accepted must be much longer.
     #[serde(default = "default_guard")]
     pub guard_seconds: u64,
+    /// Seconds that a proposal of ours may be opened and accepted, and one of a peer's at most.
+    #[serde(default = "default_proposal")]
+    pub proposal_seconds: u64,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -48,8 +54,10 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainConfig {
-    /// JSON-RPC over HTTP.
+    /// JSON-RPC over http or https.
     pub rpc: String,
+    /// PEM file with the authorities that the node's certificate must be of; without it those of the system.
+    pub authorities: Option<std::path::PathBuf>,
     /// File with the private key, 64 hex digits.
     pub key_file: std::path::PathBuf,
     /// Address of the contract.
@@ -63,6 +71,9 @@ pub struct ChainConfig {
     /// Milliseconds between two looks at the chain in one call.
     #[serde(default = "default_poll")]
     pub poll_ms: u64,
+    /// The most that transactions may cost, whatever the node says.
+    #[serde(default)]
+    pub fees: Fees,
 }
 
 /// Where a peer listens.
@@ -127,6 +138,10 @@ fn default_guard() -> u64 {
     15
 }
 
+fn default_proposal() -> u64 {
+    86_400
+}
+
 fn default_variant() -> Contract {
     Contract::Word
 }
@@ -149,6 +164,10 @@ impl Config {
         if self.guard_seconds == 0 {
             return Err(ConfigError::rule("guard_seconds", "must be at least 1"));
         }
+        if self.proposal_seconds == 0 {
+            return Err(ConfigError::rule("proposal_seconds", "must be at least 1"));
+        }
+        self.chain.fees.validate("chain.fees")?;
         let Some(accept) = &self.accept else { return Ok(()) };
         accept.limits()?;
         units("accept", "reserve_units", &accept.reserve_units)?;
@@ -164,8 +183,9 @@ impl Config {
     }
 
     fn account(&self) -> Account {
-        let ChainConfig { rpc, key_file, variant, confirmations, poll_ms, .. } = self.chain.clone();
-        Account { rpc, key_file, variant, confirmations, poll_ms }
+        let ChainConfig { rpc, authorities, key_file, variant, confirmations, poll_ms, fees, .. } = self.chain.clone();
+        let proposal_seconds = self.proposal_seconds;
+        Account { rpc, authorities, key_file, variant, confirmations, poll_ms, proposal_seconds, fees }
     }
 
     async fn policy(&self, tools: &Tools) -> anyhow::Result<Option<Policy>> {
@@ -210,19 +230,47 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let api = Api::server(Arc::clone(&node), place, own, least_period);
     let server = Server::new(&config.server, "server", &health).await?.add_service(api).bind().await?;
     tracing::info!(address = %server.local_addr(), account = %own, "serving");
-    let mut served = std::pin::pin!(server.serve(shutdown.clone()));
-    tokio::select! {
-        served = &mut served => served?,
-        // Channels without a guard are worse than a service that is down: whoever runs it starts it again.
-        ended = &mut guard => {
-            ended.context("the guard")?;
-            anyhow::ensure!(shutdown.is_cancelled(), "the guard has ended");
-            served.await?;
-        }
-    }
+    supervise(server.serve(shutdown.clone()), &mut guard, &shutdown).await?;
     if !guard.is_finished() {
         guard.await?;
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves until the end, or until the guard has ended before it should: channels without a guard are worse than a service that is down, which
+/// whoever runs it starts again.
+async fn supervise(
+    served: impl Future<Output = Result<(), rpc::ServerError>>,
+    guard: &mut JoinHandle<()>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut served = std::pin::pin!(served);
+    tokio::select! {
+        served = &mut served => Ok(served?),
+        ended = guard => {
+            ended.context("the guard")?;
+            anyhow::ensure!(shutdown.is_cancelled(), "the guard has ended");
+            Ok(served.await?)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_ends_with_its_guard() {
+        let shutdown = CancellationToken::new();
+        let for_ever = std::future::pending::<Result<(), rpc::ServerError>>;
+        let mut panics = tokio::spawn(async { panic!("a defect, for the test") });
+        assert!(supervise(for_ever(), &mut panics, &shutdown).await.is_err());
+        let mut ends = tokio::spawn(async {});
+        assert!(supervise(for_ever(), &mut ends, &shutdown).await.is_err());
+        // On the way down it may end first.
+        shutdown.cancel();
+        let mut ends = tokio::spawn(async {});
+        supervise(async { Ok(()) }, &mut ends, &shutdown).await.unwrap();
+    }
 }

@@ -1,11 +1,12 @@
 //! The two contracts' calls and events, on any [`Chain`].
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::{SolCall, SolEvent as _, sol};
 use channel_contract_evm::{Phase as Number, Sspc, SspcCompact, compact, sspc};
 
 use super::{Chain, ChainError, Log, PAYOUT_GAS, Request};
 use crate::amount::{Amount, Party, Round};
+use crate::fees::Urgency;
 use crate::params::{ChannelId, Params, Place, Variant};
 use crate::record::{Call, Closing, Prepared, Record};
 use crate::step::OnChain;
@@ -55,11 +56,11 @@ pub fn deploy_code(variant: Variant, shortest_period: u32, longest_period: u32) 
 /// The node.
 pub async fn deploy(chain: &dyn Chain, variant: Variant, periods: (u32, u32)) -> Result<Prepared, ChainError> {
     let data = deploy_code(variant, periods.0, periods.1).into();
-    chain.prepare(Request { to: None, value: U256::ZERO, data, spare_gas: 0 }).await
+    chain.prepare(Request { to: None, value: U256::ZERO, data, spare_gas: 0, urgency: Urgency::Calm }).await
 }
 
 /// The transaction of a call.
-pub(crate) async fn request(chain: &dyn Chain, target: &Target, call: &Call) -> Result<Request, ChainError> {
+pub(crate) async fn request(chain: &dyn Chain, target: &Target, call: &Call, urgency: Urgency) -> Result<Request, ChainError> {
     let (place, params) = (&target.place, &target.params);
     let deposit = match call {
         Call::Open => params.value_a,
@@ -67,15 +68,20 @@ pub(crate) async fn request(chain: &dyn Chain, target: &Target, call: &Call) -> 
         _ => Amount::ZERO,
     };
     let value = if params.token.is_zero() { U256::from(deposit.get()) } else { U256::ZERO };
-    let data = match place.variant {
-        Variant::Word => word_call(params, call),
-        Variant::Compact => compact_call(chain, target, call).await?,
+    let (to, data) = match (call, place.variant) {
+        (Call::Approve(amount), _) => {
+            let amount = U256::from(amount.get());
+            (params.token, Token::approveCall { spender: place.contract, amount }.abi_encode())
+        }
+        (Call::Withdraw(to), variant) => (place.contract, withdraw(variant, params.token, *to)),
+        (call, Variant::Word) => (place.contract, word_call(params, call)),
+        (call, Variant::Compact) => (place.contract, compact_call(chain, target, call).await?),
     };
     let spare_gas = match call {
         Call::CooperativeClose(_) | Call::Dispute(_) | Call::Finish | Call::Cancel => PAYOUT_GAS,
-        Call::Open | Call::Accept | Call::Challenge(_) => 0,
+        Call::Open | Call::Accept | Call::Challenge(_) | Call::Approve(_) | Call::Withdraw(_) => 0,
     };
-    Ok(Request { to: Some(place.contract), value, data: data.into(), spare_gas })
+    Ok(Request { to: Some(to), value, data: data.into(), spare_gas, urgency })
 }
 
 fn word_params(params: &Params) -> sspc::Params {
@@ -109,6 +115,7 @@ fn word_call(params: &Params, call: &Call) -> Vec<u8> {
             let (round, balance_a, r, vs) = submitted(params, Some(held));
             Sspc::disputeChallengeCall { p, balanceA: balance_a, round: round_type(round), r, vs }.abi_encode()
         }
+        Call::Approve(_) | Call::Withdraw(_) => unreachable!("not about a channel"),
     }
 }
 
@@ -146,6 +153,7 @@ async fn compact_call(chain: &dyn Chain, target: &Target, call: &Call) -> Result
             let (round, balance_a, r, vs) = submitted(params, Some(held));
             SspcCompact::disputeChallengeCall { state: compact::pack_state(id, round, balance_a), r, vs }.abi_encode()
         }
+        Call::Approve(_) | Call::Withdraw(_) => unreachable!("not about a channel"),
     })
 }
 
@@ -273,17 +281,17 @@ pub(crate) fn find(target: &Target, logs: &[Log]) -> Option<ChannelId> {
     Some(ChannelId::Compact(u64::from_be_bytes(number[24..].try_into().ok()?)))
 }
 
-/// The approval that a deposit in a token needs, when there is not enough.
-pub(crate) async fn approve(chain: &dyn Chain, target: &Target, deposit: Amount) -> Result<Option<Request>, ChainError> {
+/// The approval that a deposit in a token needs next, when there is not enough. First down to nothing where there is some: there are tokens
+/// that refuse to change one amount into another.
+pub(crate) async fn approval(chain: &dyn Chain, target: &Target, deposit: Amount) -> Result<Option<Amount>, ChainError> {
     let (token, spender) = (target.params.token, target.place.contract);
     if token.is_zero() || deposit.is_zero() {
         return Ok(None);
     }
     let head = chain.head().await?.number;
     let allowed = read(chain, token, &Token::allowanceCall { owner: chain.account(), spender }, head).await?;
-    let amount = U256::from(deposit.get());
-    let data: Bytes = Token::approveCall { spender, amount }.abi_encode().into();
-    Ok((allowed < amount).then_some(Request { to: Some(token), value: U256::ZERO, data, spare_gas: 0 }))
+    let missing = allowed < U256::from(deposit.get());
+    Ok(missing.then_some(if allowed.is_zero() { deposit } else { Amount::ZERO }))
 }
 
 /// What the contract owes the account because a payout failed.
@@ -297,10 +305,9 @@ pub(crate) async fn credit(chain: &dyn Chain, place: &Place, token: Address) -> 
 }
 
 /// Pulls what the contract owes the account.
-pub(crate) fn withdraw(place: &Place, token: Address, to: Address) -> Request {
-    let data = match place.variant {
+fn withdraw(variant: Variant, token: Address, to: Address) -> Vec<u8> {
+    match variant {
         Variant::Word => Sspc::withdrawCall { token, to }.abi_encode(),
         Variant::Compact => SspcCompact::withdrawCall { token, to }.abi_encode(),
-    };
-    Request { to: Some(place.contract), value: U256::ZERO, data: data.into(), spare_gas: 0 }
+    }
 }

@@ -3,20 +3,24 @@
 #[cfg(feature = "alloy")]
 mod alloy;
 mod contract;
+#[cfg(feature = "alloy")]
+mod http;
+mod lane;
 #[cfg(feature = "revm")]
 mod simulated;
 
 #[cfg(feature = "alloy")]
-pub use self::alloy::RpcChain;
+pub use self::alloy::{Rpc, RpcChain};
 pub use contract::{Target, deploy, deploy_code};
-pub(crate) use contract::{approve, check, credit, find, look, request, withdraw};
+pub(crate) use contract::{approval, check, credit, find, look, request};
+pub use lane::Lane;
 #[cfg(feature = "revm")]
 pub use simulated::{SimulatedChain, Simulation};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
-use tokio::sync::Mutex;
 
+use crate::fees::{TooDear, Urgency};
 use crate::record::Prepared;
 
 /// Why the chain did not answer or would not do it.
@@ -34,6 +38,9 @@ pub enum ChainError {
     /// The node's answer makes no sense.
     #[error("the node's answer: {0}")]
     Answer(&'static str),
+    /// The limits of fees forbid it: see [`crate::FeeLimits`] and [`crate::Settings::most_fees`].
+    #[error(transparent)]
+    TooDear(#[from] TooDear),
 }
 
 /// Newest block.
@@ -80,6 +87,8 @@ pub struct Request {
     pub data: Bytes,
     /// Gas that must be left over, beyond what an estimate finds: see [`PAYOUT_GAS`].
     pub spare_gas: u64,
+    /// How soon it must be in a block.
+    pub urgency: Urgency,
 }
 
 /// What a payout to each of two parties may take beyond the estimate. The recipient or the token decides, in the transaction itself, how much
@@ -98,8 +107,8 @@ pub trait Chain: Send + Sync {
     /// Whose transactions are signed.
     fn account(&self) -> Address;
 
-    /// Held from [`Self::prepare`] to [`Self::broadcast`], so that two transactions of the account do not take one number.
-    fn lane(&self) -> &Mutex<()>;
+    /// The account's transactions that are on their way.
+    fn lane(&self) -> &Lane;
 
     /// EIP-155 id.
     ///
@@ -125,11 +134,29 @@ pub trait Chain: Send + Sync {
     /// The node.
     async fn logs(&self, address: Address, topics: &[Option<B256>], from: u64, to: u64) -> Result<Vec<Log>, ChainError>;
 
-    /// Signs a transaction; does not send it. Fails when it would be reverted.
+    /// Signs a transaction with the next number; does not send it. Fails when it would be reverted, or costs too much.
     ///
     /// # Errors
-    /// The node; the contract refuses.
+    /// The node; the contract refuses; the limits of fees.
     async fn prepare(&self, request: Request) -> Result<Prepared, ChainError>;
+
+    /// The same transaction with the same number and a higher offer, signed; not sent.
+    ///
+    /// # Errors
+    /// The node; the limits of fees.
+    async fn raise(&self, transaction: &Prepared, urgency: Urgency) -> Result<Prepared, ChainError>;
+
+    /// The number of a transaction among those of the account, from 0 on.
+    ///
+    /// # Errors
+    /// Not a transaction of this chain.
+    fn number(&self, transaction: &Prepared) -> Result<u64, ChainError>;
+
+    /// How many transactions of the account are in the blocks up to this one: the number of the next.
+    ///
+    /// # Errors
+    /// The node.
+    async fn next_number(&self, block: u64) -> Result<u64, ChainError>;
 
     /// Sends a transaction; sending it again is harmless.
     ///
@@ -143,12 +170,24 @@ pub trait Chain: Send + Sync {
     /// The node.
     async fn receipt(&self, hash: &B256) -> Result<Option<Receipt>, ChainError>;
 
-    /// Whether a transaction without a receipt can never have one: another one of the account has its number, in a block that is
+    /// Whether transactions with this number can never have a receipt: another one of the account has the number, in a block that is
     /// `confirmations` deep. Not only in the newest one: a node that lags may know the number and not yet the receipt.
     ///
     /// # Errors
     /// The node.
-    async fn is_replaced(&self, transaction: &Prepared, confirmations: u64) -> Result<bool, ChainError>;
+    async fn is_replaced(&self, number: u64, hashes: &[B256], confirmations: u64) -> Result<bool, ChainError> {
+        let deep = self.head().await?.number.saturating_sub(confirmations);
+        // In this order: a receipt that came in between is seen.
+        if self.next_number(deep).await? <= number {
+            return Ok(false);
+        }
+        for hash in hashes {
+            if self.receipt(hash).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 
     /// Native coin of an account.
     ///

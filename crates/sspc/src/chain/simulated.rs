@@ -1,7 +1,7 @@
 //! A chain in this process: revm, one block per transaction, time that moves when it is told to. For tests and demonstrations.
 //!
 //! Not a node: transactions carry no signatures, gas costs nothing, so that balances change by the contracts alone. The limit of gas that a
-//! transaction was made with holds.
+//! transaction was made with holds, and one that offers less than the market's price ([`Simulation::price`]) waits, as those behind it do.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
@@ -14,9 +14,9 @@ use revm::database::{CacheDB, EmptyDB};
 use revm::primitives::TxKind;
 use revm::state::{AccountInfo, Bytecode};
 use revm::{Database as _, ExecuteCommitEvm as _, ExecuteEvm as _, MainBuilder as _, MainContext as _};
-use tokio::sync::Mutex;
 
-use super::{Chain, ChainError, Head, Log, Receipt, Request, gas_limit};
+use super::{Chain, ChainError, Head, Lane, Log, Receipt, Request, gas_limit};
+use crate::fees::{Bid, FeeLimits, Urgency};
 use crate::record::Prepared;
 
 /// Most gas that a transaction may have since Osaka: for reading and estimating.
@@ -40,13 +40,21 @@ struct State {
     logs: Vec<(u64, Log)>,
     receipts: HashMap<B256, Receipt>,
     created: HashMap<B256, Address>,
+    /// See [`Simulation::price`].
+    said: u128,
+    asked: u128,
+    /// See [`Simulation::lose`].
+    lost: bool,
+    /// Transactions that wait, by account and number.
+    pool: BTreeMap<(Address, u64), Vec<u8>>,
 }
 
 /// An account on a [`Simulation`].
 pub struct SimulatedChain {
     simulation: Simulation,
     account: Address,
-    lane: Mutex<()>,
+    limits: FeeLimits,
+    lane: Lane,
 }
 
 impl Simulation {
@@ -56,8 +64,19 @@ impl Simulation {
         let head = Head { number: 0, time: GENESIS_TIME };
         let database = CacheDB::new(EmptyDB::default());
         let history = BTreeMap::from([(head.number, database.clone())]);
-        let state =
-            State { chain_id, head, database, history, logs: Vec::new(), receipts: HashMap::new(), created: HashMap::new() };
+        let state = State {
+            chain_id,
+            head,
+            database,
+            history,
+            logs: Vec::new(),
+            receipts: HashMap::new(),
+            created: HashMap::new(),
+            said: 1,
+            asked: 1,
+            lost: false,
+            pool: BTreeMap::new(),
+        };
         Self(Arc::new(StdMutex::new(state)))
     }
 
@@ -67,7 +86,7 @@ impl Simulation {
         let mut state = self.state();
         state.database.insert_account_info(account, AccountInfo { balance, ..AccountInfo::default() });
         state.remember();
-        SimulatedChain { simulation: self.clone(), account, lane: Mutex::new(()) }
+        SimulatedChain { simulation: self.clone(), account, limits: FeeLimits::default(), lane: Lane::default() }
     }
 
     /// Lets time pass, in one block.
@@ -75,6 +94,19 @@ impl Simulation {
         let mut state = self.state();
         state.head = Head { number: state.head.number + 1, time: state.head.time + seconds };
         state.remember();
+    }
+
+    /// What a transaction must offer from now on to get into a block (`asked`), in wei per unit of gas, and what a node says that it is
+    /// (`said`): the two differ when prices move. What waits and offers enough gets in at once.
+    pub fn price(&self, said: u128, asked: u128) {
+        let mut state = self.state();
+        (state.said, state.asked) = (said, asked);
+        state.mine();
+    }
+
+    /// From now on what is sent is lost, or is not: as when a node forgets it, or the sender ends before it has sent it.
+    pub fn lose(&self, lost: bool) {
+        self.state().lost = lost;
     }
 
     /// Number of the newest block.
@@ -91,6 +123,14 @@ impl Simulation {
         (info.code_hash, info.code) = (code.hash_slow(), Some(code));
         state.database.insert_account_info(account, info);
         state.remember();
+    }
+
+    /// What waits for a block: account, number and offer.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<(Address, u64, u128)> {
+        let state = self.state();
+        let waiting = state.pool.iter().filter_map(|(place, raw)| Some((place, decode(raw, state.chain_id).ok()?)));
+        waiting.map(|((account, number), transaction)| (*account, *number, transaction.gas_price)).collect()
     }
 
     /// Address of the contract that a transaction made.
@@ -131,6 +171,40 @@ impl State {
         Ok(enough)
     }
 
+    /// Takes a transaction: at once into a block, or to wait there.
+    fn take(&mut self, transaction: &Prepared) -> Result<(), ChainError> {
+        let wanted = decode(&transaction.raw, self.chain_id)?;
+        let place = (wanted.caller, wanted.nonce);
+        let waiting = self.pool.get(&place).map(|raw| decode(raw, self.chain_id)).transpose()?;
+        if waiting.is_some_and(|waiting| waiting.gas_price * 11 / 10 > wanted.gas_price && waiting != wanted) {
+            return Err(ChainError::Node("replacement transaction underpriced".to_owned()));
+        }
+        if wanted.nonce < nonce(&mut self.database, wanted.caller)? {
+            return Err(ChainError::Node("nonce too low".to_owned()));
+        }
+        self.pool.insert(place, transaction.raw.clone());
+        self.mine();
+        Ok(())
+    }
+
+    /// Puts into blocks what waits, has the next number of its account and offers enough.
+    fn mine(&mut self) {
+        while let Some((place, hash, transaction)) = self.next() {
+            self.pool.remove(&place);
+            // One that no block can have is as good as lost.
+            let _ = self.apply(hash, transaction);
+        }
+    }
+
+    fn next(&mut self) -> Option<((Address, u64), B256, TxEnv)> {
+        let waiting: Vec<((Address, u64), Vec<u8>)> = self.pool.iter().map(|(place, raw)| (*place, raw.clone())).collect();
+        waiting.into_iter().find_map(|(place, raw)| {
+            let transaction = decode(&raw, self.chain_id).ok()?;
+            let is_next = nonce(&mut self.database, place.0) == Ok(place.1);
+            (is_next && transaction.gas_price >= self.asked).then(|| (place, keccak256(&raw), transaction))
+        })
+    }
+
     fn apply(&mut self, hash: B256, transaction: TxEnv) -> Result<(), ChainError> {
         self.head = Head { number: self.head.number + 1, time: self.head.time + BLOCK_TIME };
         let result = self.execute(transaction, true)?;
@@ -160,6 +234,7 @@ fn run(
     transaction: TxEnv,
     keep: bool,
 ) -> Result<ExecutionResult, ChainError> {
+    let transaction = TxEnv { gas_price: 0, ..transaction };
     let context = Context::mainnet().with_db(database);
     let mut machine = context
         .modify_cfg_chained(|cfg| cfg.chain_id = chain_id)
@@ -184,16 +259,17 @@ fn accepted(result: ExecutionResult) -> Result<Bytes, ChainError> {
     }
 }
 
-/// `from (20) | number (8) | gas (8) | has a receiver (1) | receiver (20) | value (32) | data`.
-const FIXED: usize = 89;
+/// `from (20) | number (8) | gas (8) | has a receiver (1) | receiver (20) | value (32) | offer (16) | data`.
+const FIXED: usize = 105;
 
-fn encode(from: Address, nonce: u64, gas: u64, request: &Request) -> Vec<u8> {
+fn encode(from: Address, nonce: u64, gas: u64, offer: u128, request: &Request) -> Vec<u8> {
     let mut raw = from.to_vec();
     raw.extend_from_slice(&nonce.to_be_bytes());
     raw.extend_from_slice(&gas.to_be_bytes());
     raw.push(u8::from(request.to.is_some()));
     raw.extend_from_slice(request.to.unwrap_or_default().as_slice());
     raw.extend_from_slice(&request.value.to_be_bytes::<32>());
+    raw.extend_from_slice(&offer.to_be_bytes());
     raw.extend_from_slice(&request.data);
     raw
 }
@@ -206,12 +282,18 @@ fn decode(raw: &[u8], chain_id: u64) -> Result<TxEnv, ChainError> {
         caller: Address::from_slice(&fixed[..20]),
         nonce: number(20),
         kind,
-        value: U256::from_be_slice(&fixed[57..]),
+        value: U256::from_be_slice(&fixed[57..89]),
         data: data.to_vec().into(),
         gas_limit: number(28),
+        // What it offers; it is not charged.
+        gas_price: u128::from_be_bytes(std::array::from_fn(|byte| fixed[89 + byte])),
         chain_id: Some(chain_id),
         ..TxEnv::default()
     })
+}
+
+fn prepared(raw: Vec<u8>, bid: Bid, gas: u64) -> Prepared {
+    Prepared { hash: keccak256(&raw), raw, cost: bid.cost(gas) }
 }
 
 #[async_trait]
@@ -220,7 +302,7 @@ impl Chain for SimulatedChain {
         self.account
     }
 
-    fn lane(&self) -> &Mutex<()> {
+    fn lane(&self) -> &Lane {
         &self.lane
     }
 
@@ -240,8 +322,8 @@ impl Chain for SimulatedChain {
             (database.clone(), state.chain_id, state.head)
         };
         let nonce = nonce(&mut database, self.account)?;
-        let request = Request { to: Some(to), value: U256::ZERO, data, spare_gas: 0 };
-        let transaction = decode(&encode(self.account, nonce, GAS, &request), chain_id)?;
+        let request = Request { to: Some(to), value: U256::ZERO, data, spare_gas: 0, urgency: Urgency::Calm };
+        let transaction = decode(&encode(self.account, nonce, GAS, 0, &request), chain_id)?;
         accepted(run(&mut database, chain_id, head, transaction, false)?)
     }
 
@@ -261,32 +343,44 @@ impl Chain for SimulatedChain {
 
     async fn prepare(&self, request: Request) -> Result<Prepared, ChainError> {
         let mut state = self.simulation.state();
-        let nonce = nonce(&mut state.database, self.account)?;
-        let estimate = state.estimate(&encode(self.account, nonce, GAS, &request))?;
-        let raw = encode(self.account, nonce, gas_limit(estimate, &request), &request);
-        Ok(Prepared { hash: keccak256(&raw), raw })
+        let mined = nonce(&mut state.database, self.account)?;
+        let waiting = state.pool.range((self.account, mined)..=(self.account, u64::MAX)).count() as u64;
+        let bid = self.limits.first(Bid { most: state.said, tip: 0 }, request.urgency)?;
+        let estimate = state.estimate(&encode(self.account, mined, GAS, 0, &request))?;
+        let gas = self.limits.gas(gas_limit(estimate, &request))?;
+        Ok(prepared(encode(self.account, self.lane.free(mined + waiting), gas, bid.most, &request), bid, gas))
+    }
+
+    async fn raise(&self, transaction: &Prepared, urgency: Urgency) -> Result<Prepared, ChainError> {
+        let state = self.simulation.state();
+        let old = decode(&transaction.raw, state.chain_id)?;
+        let offered = Bid { most: old.gas_price, tip: 0 };
+        let bid = self.limits.raised(offered, Bid { most: state.said, tip: 0 }, urgency)?;
+        let mut raw = transaction.raw.clone();
+        raw[FIXED - 16..FIXED].copy_from_slice(&bid.most.to_be_bytes());
+        Ok(prepared(raw, bid, old.gas_limit))
+    }
+
+    fn number(&self, transaction: &Prepared) -> Result<u64, ChainError> {
+        Ok(decode(&transaction.raw, self.simulation.state().chain_id)?.nonce)
+    }
+
+    async fn next_number(&self, block: u64) -> Result<u64, ChainError> {
+        let state = self.simulation.state();
+        let Some((_, database)) = state.history.range(..=block).next_back() else { return Ok(0) };
+        nonce(&mut database.clone(), self.account)
     }
 
     async fn broadcast(&self, transaction: &Prepared) -> Result<(), ChainError> {
         let mut state = self.simulation.state();
-        if state.receipts.contains_key(&transaction.hash) {
+        if state.lost || state.receipts.contains_key(&transaction.hash) {
             return Ok(());
         }
-        let decoded = decode(&transaction.raw, state.chain_id)?;
-        state.apply(transaction.hash, decoded)
+        state.take(transaction)
     }
 
     async fn receipt(&self, hash: &B256) -> Result<Option<Receipt>, ChainError> {
         Ok(self.simulation.state().receipts.get(hash).cloned())
-    }
-
-    async fn is_replaced(&self, transaction: &Prepared, confirmations: u64) -> Result<bool, ChainError> {
-        let state = self.simulation.state();
-        let decoded = decode(&transaction.raw, state.chain_id)?;
-        let deep = state.head.number.saturating_sub(confirmations);
-        let Some((_, database)) = state.history.range(..=deep).next_back() else { return Ok(false) };
-        let next = nonce(&mut database.clone(), decoded.caller)?;
-        Ok(next > decoded.nonce && !state.receipts.contains_key(&transaction.hash))
     }
 
     async fn balance(&self, account: Address) -> Result<U256, ChainError> {

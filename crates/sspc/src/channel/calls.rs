@@ -17,7 +17,7 @@ impl Channel {
     /// # Errors
     /// Parameters that the contract would refuse; a proposal for others; another chain; the storage.
     pub async fn new_channel(tools: Tools, from: NewChannel) -> Result<Self, Error> {
-        let (place, params, role) = match from {
+        let (place, params, role, expires) = match from {
             NewChannel::Load(key) => {
                 let record = tools.store.load(&key).await?.ok_or(Error::Unknown)?;
                 let kept = Some(record.version);
@@ -25,12 +25,12 @@ impl Channel {
                 channel.resume().await?;
                 return Ok(channel);
             }
-            NewChannel::Propose { place, params } => (place, params, Party::A),
-            NewChannel::FromProposal(Envelope { channel, message: Message::Propose { place, params } }) => {
+            NewChannel::Propose { place, params } => (place, params, Party::A, u64::MAX),
+            NewChannel::FromProposal(Envelope { channel, message: Message::Propose { place, params, expires } }) => {
                 if crate::record::channel_key(&place, &params) != channel {
                     return Err(Error::NotOurs);
                 }
-                (place, params, Party::B)
+                (place, params, Party::B, expires)
             }
             NewChannel::FromProposal(_) => return Err(Error::NotOurs),
         };
@@ -39,15 +39,19 @@ impl Channel {
             return Err(Error::OtherChain { node, channel: place.chain_id });
         }
         check(tools.chain.as_ref(), &place).await?;
-        let head = tools.chain.head().await?.number;
+        let head = tools.chain.head().await?;
         // The peer may have opened before it proposed: a day of blocks, and never past what a node keeps.
-        let since = if role == Party::A { head } else { head.saturating_sub(LOOK_BACK_BLOCKS) };
-        let record = Record::new(place, params, role, since)?;
+        let since = if role == Party::A { head.number } else { head.number.saturating_sub(LOOK_BACK_BLOCKS) };
+        let mut record = Record::new(place, params, role, since)?;
+        record.expires = expires.min(head.time.saturating_add(tools.settings.proposal_time.as_secs()));
         if let Some(stored) = tools.store.load(&record.key()).await? {
             let kept = Some(stored.version);
             let mut channel = Self::with(stored, kept, tools)?;
             channel.resume().await?;
             return Ok(channel);
+        }
+        if record.is_over(head.time) || record.expires == 0 {
+            return Err(Error::Expired(record.expires));
         }
         let mut channel = Self::with(record, None, tools)?;
         channel.tools.store.commit(None, &channel.record).await?;
@@ -110,9 +114,7 @@ impl Channel {
     /// # Errors
     /// See [`Error`].
     pub async fn send_money_once(&mut self, id: RequestId, amount: Amount) -> Result<bool, Error> {
-        if self.reload {
-            return Err(Error::Reload);
-        }
+        self.usable()?;
         match self.record.paid_for(&id) {
             Some(paid) if paid == amount => return Ok(false),
             Some(paid) => return Err(Error::RequestUsed(paid)),
@@ -247,14 +249,14 @@ impl Channel {
         Ok(match message {
             // Known, or crossed by a higher round of ours: nothing follows from it, so it is not worth verifying, whoever says it how often.
             Message::Pay { signed, .. } if signed.state.round <= self.record.held_round() => {
-                self.say(Message::Ack(self.record.received));
+                self.say(self.record.acknowledgement());
                 None
             }
             Message::Pay { signed, .. } if signed.state.round < self.record.current().round => None,
             Message::Pay { signed, counted } => {
                 Some(Input::Received { signed: prove(self.signable.as_ref(), &mut self.peer, *signed)?, counted: *counted })
             }
-            Message::Ack(counted) => Some(Input::Acknowledged(*counted)),
+            Message::Ack { counted, round } => Some(Input::Acknowledged { counted: *counted, round: *round }),
             Message::CloseOffer(close) => Some(Input::CloseReceived(self.prove_close(*close)?)),
             // Only before it is on the chain; the same again is nothing.
             Message::Opened(id) => {
@@ -267,6 +269,21 @@ impl Channel {
     fn prove_close(&mut self, close: SignedClose) -> Result<Proven<SignedClose>, Error> {
         let signable = self.signable.as_ref().ok_or(Error::Forged)?;
         Proven::close(signable, &mut self.peer, close).ok_or(Error::Forged)
+    }
+
+    /// Forgets a proposal whose time is over and in which nothing of ours can be ([`Record::is_void`]). The channel cannot be used after it.
+    /// Whether there was anything to forget.
+    ///
+    /// # Errors
+    /// The chain; the storage.
+    pub async fn forget(&mut self) -> Result<bool, Error> {
+        self.usable()?;
+        if !self.record.is_void(self.tools.chain.head().await?.time) {
+            return Ok(false);
+        }
+        self.reload = true;
+        self.tools.store.remove(&self.record.key(), self.record.version).await?;
+        Ok(true)
     }
 
     /// Takes the peer's close; [`Goal::CoopClose`] submits it.

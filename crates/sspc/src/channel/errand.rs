@@ -5,9 +5,12 @@ use tokio::time::{Instant, sleep};
 
 use super::{Channel, Error};
 use crate::amount::{Amount, Party};
-use crate::chain::{Request, approve, credit, withdraw};
-use crate::record::{Call, Phase, Prepared};
+use crate::chain::{approval, credit};
+use crate::record::{Call, Phase};
 use crate::step::{Input, Refusal};
+
+/// Approvals in one errand: down to nothing, and up to the deposit.
+const MAX_APPROVALS: u8 = 2;
 
 /// What is wanted of the chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,10 +37,10 @@ pub enum Goal {
 #[derive(Clone, Debug)]
 pub struct Errand {
     goal: Goal,
-    /// The contract's call was made in this transaction.
-    sent: Option<B256>,
-    /// A transaction that is not kept, since it may be made twice without harm: an approval, a withdrawal.
-    plain: Option<Prepared>,
+    /// The call was made in one of these transactions.
+    sent: Vec<B256>,
+    /// Approvals that were asked for.
+    approvals: u8,
     withdrawn: U256,
 }
 
@@ -45,7 +48,7 @@ impl Errand {
     /// Nothing is done yet.
     #[must_use]
     pub fn new(goal: Goal) -> Self {
-        Self { goal, sent: None, plain: None, withdrawn: U256::ZERO }
+        Self { goal, sent: Vec::new(), approvals: 0, withdrawn: U256::ZERO }
     }
 
     /// What a withdrawal that has ended pulled.
@@ -62,14 +65,11 @@ impl Channel {
     /// # Errors
     /// See [`Error`].
     pub async fn advance(&mut self, errand: &mut Errand) -> Result<bool, Error> {
-        if let Goal::Withdraw(to) = errand.goal {
-            return self.pull(errand, to).await;
-        }
-        if let Some(pending) = self.record.pending.clone() {
-            if serves(errand.goal, pending.call) {
-                errand.sent = Some(pending.transaction.hash);
-            }
-            self.look_after(&pending.transaction).await?;
+        if self.record.pending.is_some() {
+            self.note(errand);
+            self.look_after().await?;
+            // It may have been raised.
+            self.note(errand);
             if self.record.pending.is_some() {
                 return Ok(false);
             }
@@ -82,10 +82,10 @@ impl Channel {
             }
             return Ok(true);
         }
-        if let Some(sent) = errand.sent {
-            // It has ended and the goal is not reached.
-            return match self.tools.chain.receipt(&sent).await? {
-                Some(receipt) if receipt.success => Ok(false),
+        if !errand.sent.is_empty() {
+            // It has ended.
+            return match self.receipt_of(&errand.sent).await? {
+                Some((receipt, _)) if receipt.success => Ok(matches!(errand.goal, Goal::Withdraw(_))),
                 Some(_) => Err(Error::Failed),
                 None => Err(Error::Replaced),
             };
@@ -93,8 +93,14 @@ impl Channel {
         if !self.approved(errand).await? {
             return Ok(false);
         }
-        self.submit(errand).await?;
-        Ok(false)
+        self.submit(errand).await
+    }
+
+    /// Which transactions make the goal's call.
+    fn note(&self, errand: &mut Errand) {
+        if let Some(pending) = self.record.pending.as_ref().filter(|pending| serves(errand.goal, pending.call)) {
+            errand.sent = pending.hashes().copied().collect();
+        }
     }
 
     /// Looks until the goal is reached.
@@ -118,30 +124,39 @@ impl Channel {
             Goal::Accept => phase == Phase::Open,
             Goal::Cancel => phase == Phase::Cancelled,
             // The peer may have answered it before we looked.
-            Goal::StartForceClose if errand.sent.is_some() => matches!(phase, Phase::Closing(_) | Phase::Closed(_)),
+            Goal::StartForceClose if !errand.sent.is_empty() => matches!(phase, Phase::Closing(_) | Phase::Closed(_)),
             Goal::StartForceClose => matches!(phase, Phase::Closing(_)),
             Goal::CoopClose | Goal::DisputeForceClose | Goal::FinishForceClose => matches!(phase, Phase::Closed(_)),
-            Goal::Withdraw(_) => false,
+            Goal::Withdraw(_) => return Ok(false),
         };
         let past = phase.is_final() || (goal == Goal::Accept && matches!(phase, Phase::Leaving | Phase::Closing(_)));
         if past && !there { Err(Refusal::Phase(phase.name()).into()) } else { Ok(there) }
     }
 
-    async fn submit(&mut self, errand: &mut Errand) -> Result<(), Error> {
+    /// Makes the call; whether there is none to make, since the goal is reached.
+    async fn submit(&mut self, errand: &mut Errand) -> Result<bool, Error> {
+        let now = self.tools.chain.head().await?.time;
         let input = match errand.goal {
-            Goal::Open => Input::Open,
-            Goal::Accept => Input::Accept,
+            Goal::Open => Input::Open(now),
+            Goal::Accept => Input::Accept(now),
             Goal::Cancel => Input::Cancel,
             Goal::CoopClose => Input::CoopClose,
             Goal::StartForceClose => Input::ForceClose,
             Goal::DisputeForceClose => Input::Dispute,
-            Goal::FinishForceClose => Input::Finish(self.tools.chain.head().await?.time),
-            Goal::Withdraw(_) => return Ok(()),
+            Goal::FinishForceClose => Input::Finish(now),
+            Goal::Withdraw(to) => {
+                let (place, token) = (self.record.place, self.record.params.token);
+                errand.withdrawn = credit(self.tools.chain.as_ref(), &place, token).await?;
+                if errand.withdrawn.is_zero() {
+                    return Ok(true);
+                }
+                Input::Withdraw(to)
+            }
         };
         let done = self.transact(input).await;
         // Kept even when the node did not take it: it is sent again at the next look.
-        errand.sent = self.record.pending.as_ref().map(|pending| pending.transaction.hash);
-        if errand.sent.is_some() { Ok(()) } else { done }
+        self.note(errand);
+        if errand.sent.is_empty() { done.map(|()| false) } else { Ok(false) }
     }
 
     /// Whether the contract may take the deposit from the token.
@@ -152,58 +167,21 @@ impl Channel {
             Goal::Accept if phase == Phase::Proposed && self.record.role == Party::B => params.value_b,
             _ => Amount::ZERO,
         };
-        if !self.plain_ended(errand).await? {
-            return Ok(false);
-        }
-        match approve(self.tools.chain.as_ref(), &self.target(), deposit).await? {
+        match approval(self.tools.chain.as_ref(), &self.target(), deposit).await? {
             // A token that approves and still allows nothing would make us pay for approvals for ever.
-            Some(_) if errand.plain.is_some() => Err(Error::Failed),
-            Some(request) => self.send_plain(errand, request).await.map(|()| false),
+            Some(_) if errand.approvals >= MAX_APPROVALS => Err(Error::Failed),
+            Some(amount) => {
+                errand.approvals += 1;
+                self.transact(Input::Approve(amount)).await.map(|()| false)
+            }
             None => Ok(true),
         }
-    }
-
-    async fn pull(&mut self, errand: &mut Errand, to: Address) -> Result<bool, Error> {
-        if errand.plain.is_some() {
-            return self.plain_ended(errand).await;
-        }
-        let (place, token) = (self.record.place, self.record.params.token);
-        errand.withdrawn = credit(self.tools.chain.as_ref(), &place, token).await?;
-        if errand.withdrawn.is_zero() {
-            return Ok(true);
-        }
-        self.send_plain(errand, withdraw(&place, token, to)).await.map(|()| false)
-    }
-
-    async fn send_plain(&mut self, errand: &mut Errand, request: Request) -> Result<(), Error> {
-        let chain = self.tools.chain.clone();
-        let _lane = chain.lane().lock().await;
-        let transaction = chain.prepare(request).await?;
-        chain.broadcast(&transaction).await?;
-        errand.plain = Some(transaction);
-        Ok(())
-    }
-
-    /// Whether the transaction that is not kept is in a block that is deep enough, or there is none.
-    async fn plain_ended(&self, errand: &Errand) -> Result<bool, Error> {
-        let Some(transaction) = &errand.plain else { return Ok(true) };
-        let chain = self.tools.chain.as_ref();
-        if let Some(receipt) = self.deep_receipt(transaction).await? {
-            return if receipt.success { Ok(true) } else { Err(Error::Failed) };
-        }
-        if chain.receipt(&transaction.hash).await?.is_none() {
-            if chain.is_replaced(transaction, self.tools.settings.confirmations).await? {
-                return Err(Error::Replaced);
-            }
-            chain.broadcast(transaction).await?;
-        }
-        Ok(false)
     }
 
     /// A transaction of ours: made, kept, sent.
     pub(super) async fn transact(&mut self, input: Input) -> Result<(), Error> {
         let chain = self.tools.chain.clone();
-        let _lane = chain.lane().lock().await;
+        let _turn = chain.lane().turn().await;
         self.run([input]).await
     }
 }
@@ -218,5 +196,5 @@ fn serves(goal: Goal, call: Call) -> bool {
             | (Goal::StartForceClose, Call::Challenge(_))
             | (Goal::DisputeForceClose, Call::Dispute(_))
             | (Goal::FinishForceClose, Call::Finish)
-    )
+    ) || matches!((goal, call), (Goal::Withdraw(to), Call::Withdraw(other)) if to == other)
 }

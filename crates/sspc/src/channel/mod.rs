@@ -17,9 +17,10 @@ use alloy_primitives::B256;
 
 use crate::amount::{Amount, Party, Round};
 use crate::chain::{Chain, ChainError, Target, request};
+use crate::fees::Urgency;
 use crate::message::{Envelope, Message};
 use crate::params::{BadParams, ChannelId, Params, Place};
-use crate::record::{Call, Phase, Record, SignedState};
+use crate::record::{Call, Phase, Prepared, Record, SignedState};
 use crate::signature::Verifier;
 use crate::signer::{SignError, Signer};
 use crate::step::{Effect, Input, Proven, Refusal, Risk};
@@ -70,6 +71,9 @@ pub enum Error {
     /// The transaction was mined and did nothing: the chain is not as it was when it was made.
     #[error("the contract refused the transaction")]
     Failed,
+    /// The proposal's time was over when it came.
+    #[error("the proposal was good until {0}")]
+    Expired(u64),
     /// The chain has not got there in the configured time; the call can be repeated.
     #[error("still waiting for the chain")]
     Timeout,
@@ -90,11 +94,21 @@ pub struct Settings {
     pub poll: Duration,
     /// Longest wait of one call.
     pub patience: Duration,
+    /// How long a proposal of ours may be opened and accepted; and of a peer's at most.
+    pub proposal_time: Duration,
+    /// Most wei that all transactions of one channel may cost together, deposits aside, if each costs the most that it can.
+    pub most_fees: Amount,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { confirmations: 3, poll: Duration::from_secs(2), patience: Duration::from_mins(5) }
+        Self {
+            confirmations: 3,
+            poll: Duration::from_secs(2),
+            patience: Duration::from_mins(5),
+            proposal_time: Duration::from_hours(24),
+            most_fees: Amount::new(2_000_000_000_000_000_000),
+        }
     }
 }
 
@@ -199,7 +213,7 @@ impl Channel {
         &self.record.phase
     }
 
-    /// Messages for the peer, in order. What is lost on the way is said again after [`Channel::resume`].
+    /// Messages for the peer, in order. What is lost on the way is said again by [`Channel::greet`].
     pub fn take_outbox(&mut self) -> Vec<Envelope> {
         let channel = self.record.key();
         self.outbox.drain(..).map(|message| Envelope { channel, message }).collect()
@@ -217,9 +231,7 @@ impl Channel {
     /// Feeds inputs to the machine as one change: kept once, then whatever leaves leaves. An input that is refused ends the batch; what
     /// came before it counts.
     async fn run(&mut self, inputs: impl IntoIterator<Item = Input>) -> Result<(), Error> {
-        if self.reload {
-            return Err(Error::Reload);
-        }
+        self.usable()?;
         let mut change = Change { record: self.record.clone(), effects: Vec::new(), persist: false };
         let mut outcome = Ok(());
         for input in inputs {
@@ -230,6 +242,10 @@ impl Channel {
         }
         self.act(change).await?;
         outcome
+    }
+
+    fn usable(&self) -> Result<(), Error> {
+        if self.reload { Err(Error::Reload) } else { Ok(()) }
     }
 
     /// Steps until only effects are left that need the record to be kept.
@@ -246,16 +262,29 @@ impl Channel {
                         let signature = self.tools.signer.sign(signable, &payload).await?;
                         next = Some(Input::Signed(payload, signature));
                     }
-                    Effect::Prepare(call) => {
-                        let chain = self.tools.chain.as_ref();
-                        let request = request(chain, &self.target(), &call).await?;
-                        next = Some(Input::Prepared(call, chain.prepare(request).await?));
-                    }
+                    Effect::Prepare(call) => next = Some(self.prepare(&change.record, call).await?),
+                    Effect::Raise(transaction, urgency) => next = Some(self.raise(&change.record, transaction, urgency).await?),
                     other => change.effects.push(other),
                 }
             }
         }
         Ok(())
+    }
+
+    async fn prepare(&self, record: &Record, call: Call) -> Result<Input, Error> {
+        let chain = self.tools.chain.as_ref();
+        let request = request(chain, &Target::from(record), &call, record.urgency(&call)).await?;
+        let transaction = chain.prepare(request).await?;
+        record.charge(transaction.cost, self.tools.settings.most_fees).map_err(ChainError::from)?;
+        Ok(Input::Prepared(call, transaction, chain.head().await?.time))
+    }
+
+    async fn raise(&self, record: &Record, transaction: Prepared, urgency: Urgency) -> Result<Input, Error> {
+        let chain = self.tools.chain.as_ref();
+        let raised = chain.raise(&transaction, urgency).await?;
+        let more = raised.cost.minus(transaction.cost).unwrap_or(Amount::ZERO);
+        record.charge(more, self.tools.settings.most_fees).map_err(ChainError::from)?;
+        Ok(Input::Raised { of: transaction.hash, by: raised, now: chain.head().await?.time })
     }
 
     async fn act(&mut self, change: Change) -> Result<(), Error> {
@@ -272,11 +301,14 @@ impl Channel {
         let mut sent = Ok(());
         for effect in change.effects {
             match effect {
-                Effect::Submit(transaction) => sent = self.tools.chain.broadcast(&transaction).await,
+                Effect::Submit(transaction) => {
+                    self.join();
+                    sent = self.tools.chain.broadcast(&transaction).await;
+                }
                 Effect::Deliver(message) => self.say(message),
                 Effect::Credit(amount) => self.credited = self.credited.plus(amount).unwrap_or(self.credited),
                 Effect::Alarm(risk) => self.alarms.push(risk),
-                Effect::Persist | Effect::Sign(_) | Effect::Prepare(_) => {}
+                Effect::Persist | Effect::Sign(_) | Effect::Prepare(_) | Effect::Raise(..) => {}
             }
         }
         Ok(sent?)
@@ -285,7 +317,7 @@ impl Channel {
     /// Of several acknowledgements in a row the last says all.
     fn say(&mut self, message: Message) {
         match (self.outbox.last_mut(), &message) {
-            (Some(last @ Message::Ack(_)), Message::Ack(_)) => *last = message,
+            (Some(last @ Message::Ack { .. }), Message::Ack { .. }) => *last = message,
             _ => self.outbox.push(message),
         }
     }
@@ -311,9 +343,4 @@ fn judge(before: &Record, round: Round, credit: Amount) -> Received {
 
 fn prove(signable: Option<&Signable>, peer: &mut Verifier, signed: SignedState) -> Result<Proven<SignedState>, Error> {
     signable.and_then(|signable| Proven::state(signable, peer, signed)).ok_or(Error::Forged)
-}
-
-/// Which call a transaction on its way makes.
-pub(crate) fn pending_call(record: &Record) -> Option<Call> {
-    record.pending.as_ref().map(|pending| pending.call)
 }

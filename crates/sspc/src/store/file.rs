@@ -1,6 +1,7 @@
 //! Records in a file: an append-only log, one sync for all who wait (group commit), written anew when most of it is old.
 //!
-//! An entry is `length (4) | checksum (4) | durable (8) | record`, little-endian; the checksum is CRC-32 of `durable | record`. `durable` is
+//! An entry is `length (4) | checksum (4) | durable (8) | record`, little-endian; the checksum is CRC-32 of `durable | record`. 32 bytes instead
+//! of a record, which is always longer, are the key of one that is forgotten. `durable` is
 //! how much of the file was synced when the entry was written. A process that ends while it writes leaves a torn tail, which nobody was told
 //! of: it is cut off. A broken entry *before* a place that a later entry calls durable is damage, and the file is refused: to go on with an
 //! older record could mean to sign two states of one round.
@@ -45,10 +46,40 @@ impl Drop for FileStore {
     }
 }
 
+/// A change of the table.
+#[derive(Clone)]
+enum Change {
+    Keep(Box<Record>),
+    Forget(B256),
+}
+
+impl Change {
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Keep(record) => record.encode(),
+            Self::Forget(key) => key.to_vec(),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        match bytes.try_into() {
+            Ok(key) => Ok(Self::Forget(key)),
+            Err(_) => Ok(Self::Keep(Box::new(Record::decode(bytes)?))),
+        }
+    }
+
+    fn apply(self, table: &mut Table) {
+        match self {
+            Self::Keep(record) => table.put(*record),
+            Self::Forget(key) => table.remove(&key),
+        }
+    }
+}
+
 /// What the writer is asked for; answered when everything that was queued before it, and it, is durable.
 struct Job {
     /// None: only to know that what was queued before is durable.
-    record: Option<Record>,
+    change: Option<Change>,
     done: oneshot::Sender<Result<(), String>>,
 }
 
@@ -80,15 +111,15 @@ impl FileStore {
     /// reads what is not on the disk. After a failed write every answer is that error, until the folder is opened anew.
     async fn durably<T>(
         &self,
-        work: impl FnOnce(&mut Table) -> Result<(Option<Record>, T), StoreError>,
+        work: impl FnOnce(&mut Table) -> Result<(Option<Change>, T), StoreError>,
     ) -> Result<T, StoreError> {
         let (done, outcome) = oneshot::channel();
         let value = {
             let mut table = locked(&self.table);
-            let (record, value) = work(&mut table)?;
+            let (change, value) = work(&mut table)?;
             let queue = self.queue.as_ref().ok_or_else(stopped)?;
-            queue.send(Job { record: record.clone(), done }).map_err(|_| stopped())?;
-            record.into_iter().for_each(|record| table.put(record));
+            queue.send(Job { change: change.clone(), done }).map_err(|_| stopped())?;
+            change.into_iter().for_each(|change| change.apply(&mut table));
             value
         };
         outcome.await.map_err(|_| stopped())?.map_err(StoreError::Io)?;
@@ -109,7 +140,15 @@ impl Store for FileStore {
     async fn commit(&self, expected: Option<u64>, record: &Record) -> Result<(), StoreError> {
         self.durably(|table| {
             table.check(expected, record)?;
-            Ok((Some(record.clone()), ()))
+            Ok((Some(Change::Keep(Box::new(record.clone()))), ()))
+        })
+        .await
+    }
+
+    async fn remove(&self, key: &B256, expected: u64) -> Result<(), StoreError> {
+        self.durably(|table| {
+            table.check_version(key, Some(expected))?;
+            Ok((Some(Change::Forget(*key)), ()))
         })
         .await
     }
@@ -132,7 +171,7 @@ impl Log {
         let mut length = 0;
         while let Some((_, record)) = entry(&bytes[length..]) {
             length += HEADER + record.len();
-            table.put(Record::decode(record)?);
+            Change::decode(record)?.apply(&mut table);
         }
         if (length + 1..bytes.len()).any(|at| entry(&bytes[at..]).is_some_and(|(durable, _)| durable > length as u64)) {
             return Err(StoreError::Io(format!("{} is damaged at byte {length}", path.display())));
@@ -161,8 +200,8 @@ impl Log {
 
     fn append(&mut self, batch: &[Job]) -> std::io::Result<()> {
         let mut bytes = Vec::new();
-        for record in batch.iter().filter_map(|job| job.record.as_ref()) {
-            put_entry(&mut bytes, self.length, record);
+        for change in batch.iter().filter_map(|job| job.change.as_ref()) {
+            put_entry(&mut bytes, self.length, &change.encode());
         }
         if bytes.is_empty() {
             return Ok(());
@@ -181,7 +220,7 @@ impl Log {
         {
             // Changes that are queued but not written may be in it: earlier than promised, which harms nobody.
             let table = locked(table);
-            table.records.values().for_each(|record| put_entry(&mut bytes, u64::MAX, record));
+            table.records.values().for_each(|record| put_entry(&mut bytes, u64::MAX, &record.encode()));
         }
         if self.length < COMPACT_ABOVE_TIMES * bytes.len() as u64 {
             return Ok(());
@@ -197,16 +236,15 @@ impl Log {
     }
 }
 
-fn put_entry(bytes: &mut Vec<u8>, durable: u64, record: &Record) {
-    let record = record.encode();
+fn put_entry(bytes: &mut Vec<u8>, durable: u64, record: &[u8]) {
     let mut checked = crc32fast::Hasher::new();
     checked.update(&durable.to_le_bytes());
-    checked.update(&record);
+    checked.update(record);
     let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&checked.finalize().to_le_bytes());
     bytes.extend_from_slice(&durable.to_le_bytes());
-    bytes.extend_from_slice(&record);
+    bytes.extend_from_slice(record);
 }
 
 /// The entry at the beginning of `bytes`: how much was durable, and the record's bytes.

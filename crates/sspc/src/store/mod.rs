@@ -62,6 +62,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// See [`StoreError`].
     async fn commit(&self, expected: Option<u64>, record: &Record) -> Result<(), StoreError>;
+
+    /// Forgets the record with this version. As [`Self::commit`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn remove(&self, key: &B256, expected: u64) -> Result<(), StoreError>;
 }
 
 /// Records by key, with the rules of [`Store::commit`].
@@ -73,12 +79,21 @@ struct Table {
 
 impl Table {
     fn check(&self, expected: Option<u64>, record: &Record) -> Result<(), StoreError> {
-        let stored = self.records.get(&record.key()).map(|stored| stored.version);
-        if stored != expected {
-            return Err(StoreError::Version { stored: stored.unwrap_or(0), expected: expected.unwrap_or(0) });
-        }
+        self.check_version(&record.key(), expected)?;
         let owner = record.id.and_then(|id| self.channels.get(&(record.place, id)));
         if owner.is_some_and(|owner| *owner != record.key()) { Err(StoreError::Taken) } else { Ok(()) }
+    }
+
+    fn check_version(&self, key: &B256, expected: Option<u64>) -> Result<(), StoreError> {
+        let stored = self.records.get(key).map(|stored| stored.version);
+        let error = StoreError::Version { stored: stored.unwrap_or(0), expected: expected.unwrap_or(0) };
+        if stored == expected { Ok(()) } else { Err(error) }
+    }
+
+    fn remove(&mut self, key: &B256) {
+        let removed = self.records.remove(key);
+        let name = removed.and_then(|record| Some((record.place, record.id?)));
+        name.and_then(|name| self.channels.remove(&name));
     }
 
     fn put(&mut self, record: Record) {
@@ -117,6 +132,13 @@ impl Store for MemoryStore {
         let mut table = self.table();
         table.check(expected, record)?;
         table.put(record.clone());
+        Ok(())
+    }
+
+    async fn remove(&self, key: &B256, expected: u64) -> Result<(), StoreError> {
+        let mut table = self.table();
+        table.check_version(key, Some(expected))?;
+        table.remove(key);
         Ok(())
     }
 }

@@ -27,9 +27,10 @@ const SCHEMA_LOCK: i64 = 0x5353_5043;
 /// Longest wait for the database: the guard must not wait for it for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A database with records. Connects anew after a failure; what was under way then has failed.
+/// A database with records; waits for it no longer than its patience. Connects anew after a failure; what was under way then has failed.
 pub struct PostgresStore {
     config: Config,
+    patience: Duration,
     client: Mutex<Option<Arc<Client>>>,
 }
 
@@ -39,8 +40,16 @@ impl PostgresStore {
     /// # Errors
     /// The URL; the database.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::connect_with(url, PATIENCE).await
+    }
+
+    /// As [`Self::connect`], with another patience.
+    ///
+    /// # Errors
+    /// The URL; the database.
+    pub async fn connect_with(url: &str, patience: Duration) -> Result<Self, StoreError> {
         let config: Config = url.parse().map_err(database)?;
-        let store = Self { config, client: Mutex::new(None) };
+        let store = Self { config, patience, client: Mutex::new(None) };
         let client = store.client().await?;
         let schema = format!("BEGIN; SELECT pg_advisory_xact_lock({SCHEMA_LOCK}); {SCHEMA}; COMMIT");
         store.within(client.batch_execute(&schema)).await?;
@@ -52,7 +61,7 @@ impl PostgresStore {
         if let Some(client) = slot.as_ref().filter(|client| !client.is_closed()) {
             return Ok(client.clone());
         }
-        let connected = timeout(PATIENCE, self.config.connect(NoTls)).await;
+        let connected = timeout(self.patience, self.config.connect(NoTls)).await;
         let (client, connection) = connected.map_err(|_| silent())?.map_err(database)?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -64,10 +73,15 @@ impl PostgresStore {
         Ok(client)
     }
 
+    async fn other_version(&self, key: &B256, expected: u64) -> Result<(), StoreError> {
+        let stored = self.load(key).await?.map_or(0, |stored| stored.version);
+        Err(StoreError::Version { stored, expected })
+    }
+
     /// The answer, or an error and a new connection for the next question. A change whose answer did not come may be made all the same, but
     /// never over a later one: it names the version that it replaces.
     async fn within<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, StoreError> {
-        let Ok(answer) = timeout(PATIENCE, work).await else {
+        let Ok(answer) = timeout(self.patience, work).await else {
             *self.client.lock().await = None;
             return Err(silent());
         };
@@ -108,8 +122,17 @@ impl Store for PostgresStore {
         if changed? == 1 {
             return Ok(());
         }
-        let stored = self.load(&key).await?.map_or(0, |stored| stored.version);
-        Err(StoreError::Version { stored, expected: expected.unwrap_or(0) })
+        self.other_version(&key, expected.unwrap_or(0)).await
+    }
+
+    async fn remove(&self, key: &B256, expected: u64) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let (bytes, version) = (key.as_slice(), number(expected)?);
+        let delete = "DELETE FROM sspc_channel WHERE key = $1 AND version = $2";
+        match self.within(client.execute(delete, &[&bytes, &version])).await? {
+            1 => Ok(()),
+            _ => self.other_version(key, expected).await,
+        }
     }
 }
 

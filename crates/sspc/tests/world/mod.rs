@@ -44,6 +44,8 @@ pub struct Contract {
     pub seen: OnChain,
     pub calls: Vec<(Party, Call)>,
     done: Vec<usize>,
+    /// Transactions with one number: the first of them that gets into a block is the only one.
+    number: BTreeMap<usize, usize>,
 }
 
 impl Contract {
@@ -51,11 +53,22 @@ impl Contract {
     pub fn prepare(&mut self, by: Party, call: Call) -> Prepared {
         self.calls.push((by, call));
         let number = self.calls.len() - 1;
-        Prepared { hash: B256::left_padding_from(&number.to_be_bytes()), raw: number.to_be_bytes().to_vec() }
+        Prepared { hash: B256::left_padding_from(&number.to_be_bytes()), raw: number.to_be_bytes().to_vec(), cost: Amount::ZERO }
+    }
+
+    /// `other` is made in the place of `one`.
+    fn same(&mut self, one: &Prepared, other: &Prepared) {
+        let first = self.first(one);
+        self.number.insert(index_of(other), first);
+    }
+
+    fn first(&self, transaction: &Prepared) -> usize {
+        let number = index_of(transaction);
+        self.number.get(&number).copied().unwrap_or(number)
     }
 
     pub fn submit(&mut self, transaction: &Prepared) {
-        let number = usize::from_be_bytes(transaction.raw.clone().try_into().unwrap());
+        let number = self.first(transaction);
         if !self.done.contains(&number) {
             self.done.push(number);
             let (by, call) = self.calls[number];
@@ -100,6 +113,10 @@ impl Contract {
     }
 }
 
+fn index_of(transaction: &Prepared) -> usize {
+    usize::from_be_bytes(transaction.raw.clone().try_into().unwrap())
+}
+
 /// One party that follows the rules; its process may end after any effect.
 pub struct Node {
     pub memory: Record,
@@ -128,7 +145,8 @@ impl World {
             let peer = Verifier::new(record.params.address(role.other()));
             Node { memory: record.clone(), disk: record, peer, fuse: None, left: BTreeMap::new(), leaving: false }
         };
-        let contract = Contract { now: 1_000_000, seen: OnChain::Absent, calls: Vec::new(), done: Vec::new() };
+        let contract =
+            Contract { now: 1_000_000, seen: OnChain::Absent, calls: Vec::new(), done: Vec::new(), number: BTreeMap::new() };
         let nodes = [node(Party::A), node(Party::B)];
         Self { contract, nodes, streams: [VecDeque::new(), VecDeque::new()] }
     }
@@ -136,9 +154,9 @@ impl World {
     /// With the channel open at both.
     pub fn open() -> Self {
         let mut world = Self::new();
-        world.run(Party::A, Input::Open).unwrap();
+        world.run(Party::A, Input::Open(0)).unwrap();
         world.look(Party::B);
-        world.run(Party::B, Input::Accept).unwrap();
+        world.run(Party::B, Input::Accept(0)).unwrap();
         world.look(Party::A);
         world.look(Party::B);
         assert!(world.nodes.iter().all(|node| node.disk.phase == Phase::Open && node.disk.pending.is_none()));
@@ -179,7 +197,16 @@ impl World {
             }
             Effect::Prepare(call) => {
                 let transaction = self.contract.prepare(party, call);
-                self.run(party, Input::Prepared(call, transaction)).unwrap();
+                let now = self.contract.now;
+                self.run(party, Input::Prepared(call, transaction, now)).unwrap();
+            }
+            Effect::Raise(transaction, _) => {
+                // The same call, in other bytes.
+                let call = node.memory.pending.as_ref().unwrap().call;
+                let (of, now) = (transaction.hash, self.contract.now);
+                let by = self.contract.prepare(party, call);
+                self.contract.same(&transaction, &by);
+                self.run(party, Input::Raised { of, by, now }).unwrap();
             }
             Effect::Submit(transaction) => {
                 assert_eq!(
@@ -246,7 +273,7 @@ impl World {
                 let Some(signed) = Proven::state(&signable, &mut node.peer, *signed) else { return Ok(()) };
                 Input::Received { signed, counted: *counted }
             }
-            Message::Ack(amount) => Input::Acknowledged(*amount),
+            Message::Ack { counted, round } => Input::Acknowledged { counted: *counted, round: *round },
             Message::CloseOffer(close) => {
                 let Some(close) = Proven::close(&signable, &mut node.peer, *close) else { return Ok(()) };
                 Input::CloseReceived(close)
