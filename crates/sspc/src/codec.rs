@@ -14,7 +14,7 @@ use crate::record::{
 use crate::signature::Signature;
 use crate::typed::{Balances, State};
 
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, dead_code, clippy::all)] // The core alone has no streams.
 mod proto {
     include!(concat!(env!("OUT_DIR"), "/sspc.v2.rs"));
 }

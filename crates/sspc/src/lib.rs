@@ -10,8 +10,9 @@
 //! - own balance = own deposit - paid + received; it falls by own payments only, and a party that is online once per period ends with at
 //!   least that, whatever the peer does;
 //! - a state or close enters the machine only as [`Proven`]: with a signature that the contract will take;
-//! - bytes of a peer or a disk are hostile: bounded, total parsers. The chain's node is the owner's: its answers are parsed totally, but it is
-//!   believed about the chain and about fees.
+//! - bytes of a peer, a disk or a node are hostile: bounded, total parsers. The node is believed about the chain, and about fees within
+//!   [`FeeLimits`];
+//! - all transactions of one call have one number: at most one of them gets into a block, and each is watched.
 
 mod amount;
 #[cfg(feature = "client")]

@@ -120,6 +120,50 @@ async fn an_answer_does_not_wait_until_something_else_is_deep() {
 }
 
 #[tokio::test]
+async fn what_the_contract_could_not_pay_is_pulled_once() {
+    for set in sets().into_iter().filter(|set| !set.token) {
+        let mut stage = Stage::open(set).await.unwrap();
+        let close = stage.b.create_coop_close().await.unwrap();
+        let (owner, to) = (stage.b.metadata().params.b, sspc::Address::repeat_byte(0x42));
+        stage.chain.set_code(owner, refuses_after(0).into());
+        stage.a.coop_close(Some(close)).await.unwrap();
+        stage.chain.set_code(owner, Bytes::new());
+        assert_eq!(stage.locked().await.unwrap(), DEPOSITS.1, "b could not be paid");
+        // The process ends before the withdrawal is sent; it is kept.
+        stage.chain.lose(true);
+        assert!(!stage.b.advance(&mut Errand::new(Goal::Withdraw(to))).await.unwrap());
+        stage.b = stage.again(Party::B).await.unwrap();
+        stage.chain.lose(false);
+        assert!(stage.b.record().pending.is_some());
+        stage.b.withdraw(to).await.unwrap();
+        assert_eq!(stage.b.withdraw(to).await.unwrap(), U256::ZERO, "nothing is owed any more");
+        let chain = stage.tools(Party::A).chain;
+        assert_eq!(chain.balance(to).await.unwrap(), U256::from(DEPOSITS.1));
+        assert_eq!(stage.locked().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_allowance_that_is_too_small_is_taken_back_first() {
+    for set in sets().into_iter().filter(|set| set.token) {
+        let mut stage = Stage::new(set).await.unwrap();
+        let about = stage.a.metadata();
+        let chain = stage.tools(Party::A).chain;
+        let call = [&alloy_primitives::keccak256("approve(address,uint256)")[..4], &[0; 12], about.place.contract.as_slice()];
+        let data = [&call.concat()[..], &U256::from(5).to_be_bytes::<32>()].concat().into();
+        let to = Some(about.params.token);
+        let request = Request { to, value: U256::ZERO, data, spare_gas: 0, urgency: Urgency::Calm };
+        let small = chain.prepare(request).await.unwrap();
+        chain.broadcast(&small).await.unwrap();
+        let before = chain.next_number(stage.chain.block()).await.unwrap();
+        stage.a.open().await.unwrap();
+        assert_eq!(*stage.a.phase(), Phase::Proposed);
+        // Down to nothing, up to the deposit, and the opening.
+        assert_eq!(chain.next_number(stage.chain.block()).await.unwrap() - before, 3);
+    }
+}
+
+#[tokio::test]
 async fn the_alarm_is_raised_before_an_answer_that_fails() {
     let mut stage = Stage::open(sets()[0]).await.unwrap();
     stage.pay(Party::B, 10).await.unwrap();

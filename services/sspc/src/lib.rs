@@ -5,13 +5,14 @@
 //! Invariants:
 //! - a channel is worked on by one at a time, and what it has to say leaves after the record is kept;
 //! - the guard looks at each channel that is not over, whatever peers do;
-//! - a stream that misbehaves is ended; it cannot change whom another channel belongs to, since what counts is signed.
+//! - a channel's messages go over streams whose other end has proven to be the other party; a stream that misbehaves is ended.
 
 mod accept;
 mod api;
 pub mod bench;
 pub mod connect;
 pub mod demo;
+mod metrics;
 mod node;
 pub mod peer;
 pub mod serve;
@@ -19,4 +20,5 @@ mod streams;
 
 pub use accept::{Limit, Policy};
 pub use api::Api;
+pub use metrics::Watched;
 pub use node::Node;

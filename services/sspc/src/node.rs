@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{Accepting, Policy, Stake};
+use crate::metrics::Watched;
 use crate::streams::Streams;
 
 /// Channels that peers proposed and that are not open: more proposals are refused, since anyone can make them. They end with their time.
@@ -45,10 +46,14 @@ pub struct Node {
     pub(crate) identity: Identity,
     pub(crate) streams: Streams,
     pub(crate) stop: CancellationToken,
+    /// What is counted.
+    pub watched: Watched,
     policy: Option<Policy>,
     channels: StdMutex<HashMap<B256, Arc<Entry>>>,
     /// One acceptance is decided at a time, so that all of them together keep to the limits.
     deciding: Mutex<()>,
+    /// One proposal of a peer is looked at a time, since each costs questions to the chain's node.
+    taking: Mutex<()>,
 }
 
 pub(crate) fn locked<T>(mutex: &StdMutex<T>) -> MutexGuard<'_, T> {
@@ -63,7 +68,8 @@ impl Node {
     pub async fn start(tools: Tools, policy: Option<Policy>, stop: CancellationToken) -> Result<Arc<Self>, Error> {
         let identity = Identity::new().map_err(|error| sspc::SignError(error.to_string()))?;
         let (streams, channels, deciding) = (Streams::default(), StdMutex::default(), Mutex::default());
-        let node = Self { tools, identity, streams, stop, policy, channels, deciding };
+        let (watched, taking) = (Watched::default(), Mutex::default());
+        let node = Self { tools, identity, streams, stop, watched, policy, channels, deciding, taking };
         for key in node.tools.store.keys().await? {
             let channel = Channel::new_channel(node.tools.clone(), NewChannel::Load(key)).await?;
             node.insert(channel);
@@ -140,6 +146,7 @@ impl Node {
         *locked(&entry.stake) = Stake::of(channel.record());
         for risk in channel.take_alarms() {
             tracing::warn!(channel = %key, %risk, "alarm");
+            self.watched.alarm(&risk);
         }
         let letters = channel.take_outbox();
         if !letters.is_empty() && !self.streams.send(entry.peer(), letters) {
@@ -175,6 +182,7 @@ impl Node {
         if !ours || !self.policy.as_ref().is_some_and(|policy| policy.allows(place, params)) {
             return Ok(false);
         }
+        let _turn = self.taking.lock().await;
         let (drafts, of_peer) = self.drafts(peer);
         if drafts >= MAX_DRAFTS || of_peer >= MAX_DRAFTS_OF_PEER {
             return Ok(false);
@@ -235,18 +243,18 @@ impl Node {
                 self.look(channel, &entry).await
             })
             .await;
-        match looked {
-            Ok(false) => {}
-            Ok(true) => drop(locked(&self.channels).remove(key)),
-            Err(error) => tracing::warn!(channel = %key, %error, "the guard will look again"),
+        self.watched.look(looked.is_err());
+        if let Err(error) = looked {
+            tracing::warn!(channel = %key, %error, "the guard will look again");
         }
     }
 
-    /// Whether the channel was a proposal that is forgotten now.
-    async fn look(&self, channel: &mut Channel, entry: &Entry) -> Result<bool, Error> {
+    async fn look(&self, channel: &mut Channel, entry: &Entry) -> Result<(), Error> {
         channel.watch().await?;
         if channel.record().is_void(u64::MAX) && channel.forget().await? {
-            return Ok(true);
+            // While nobody else has the channel: a new proposal of it is another one.
+            locked(&self.channels).remove(&channel.metadata().key);
+            return Ok(());
         }
         let about = channel.metadata();
         let ours = about.role == Party::B && *channel.phase() == Phase::Proposed;
@@ -260,7 +268,7 @@ impl Node {
         if channel.record().acknowledged < channel.record().paid {
             channel.greet().await?;
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Whether one more deposit keeps to the limits, with what is deposited already, and leaves enough native coin.

@@ -216,6 +216,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let policy = config.policy(&tools).await?;
     let own = tools.signer.address();
     let node = Node::start(tools, policy, shutdown.clone()).await?;
+    node.watched.register(&metrics);
     gate.open();
     if let Some(address) = config.listen {
         let listener = TcpListener::bind(address).await.with_context(|| format!("configuration field `listen`: {address}"))?;

@@ -16,7 +16,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 
 use super::http::Http;
-use super::{Chain, ChainError, Head, Lane, Log, Receipt, Request, gas_limit};
+use super::{Chain, ChainError, Head, Lane, Log, Receipt, Request};
 use crate::fees::{Bid, FeeLimits, TooDear, Urgency};
 use crate::record::Prepared;
 use crate::signature::LocalKey;
@@ -180,7 +180,7 @@ impl Chain for RpcChain {
         // With a price, so that what is estimated is what is sent.
         let priced = wanted.clone().with_max_fee_per_gas(market.most).with_max_priority_fee_per_gas(0);
         let gas = within(self.provider.estimate_gas(priced)).await?;
-        let gas = self.limits.gas(gas_limit(gas, &request))?;
+        let gas = self.limits.gas(request.gas_limit(gas))?;
         let least = if request.urgency == Urgency::Calm { market.most / 2 } else { 0 };
         let bid = self.affordable(bid, least, gas, request.value).await?;
         self.sign(wanted.with_nonce(self.lane.free(counted)), bid, gas).await

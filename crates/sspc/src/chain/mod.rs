@@ -96,9 +96,12 @@ pub struct Request {
 /// less than 250,000 left. Without this a peer could make our answer to its stale close fail again and again.
 pub(crate) const PAYOUT_GAS: u64 = 500_000;
 
-/// The limit of a transaction: its estimate, a quarter more, and what the request wants to spare.
-fn gas_limit(estimate: u64, request: &Request) -> u64 {
-    estimate.saturating_add(estimate / 4).saturating_add(request.spare_gas)
+impl Request {
+    /// The limit of the transaction: its estimate, a quarter more, and what is to be spared.
+    #[must_use]
+    pub fn gas_limit(&self, estimate: u64) -> u64 {
+        estimate.saturating_add(estimate / 4).saturating_add(self.spare_gas)
+    }
 }
 
 /// A node and an account on it. Only asks, never subscribes, so that any JSON-RPC over HTTP will do.

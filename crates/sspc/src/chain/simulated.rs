@@ -15,7 +15,7 @@ use revm::primitives::TxKind;
 use revm::state::{AccountInfo, Bytecode};
 use revm::{Database as _, ExecuteCommitEvm as _, ExecuteEvm as _, MainBuilder as _, MainContext as _};
 
-use super::{Chain, ChainError, Head, Lane, Log, Receipt, Request, gas_limit};
+use super::{Chain, ChainError, Head, Lane, Log, Receipt, Request};
 use crate::fees::{Bid, FeeLimits, Urgency};
 use crate::record::Prepared;
 
@@ -347,7 +347,7 @@ impl Chain for SimulatedChain {
         let waiting = state.pool.range((self.account, mined)..=(self.account, u64::MAX)).count() as u64;
         let bid = self.limits.first(Bid { most: state.said, tip: 0 }, request.urgency)?;
         let estimate = state.estimate(&encode(self.account, mined, GAS, 0, &request))?;
-        let gas = self.limits.gas(gas_limit(estimate, &request))?;
+        let gas = self.limits.gas(request.gas_limit(estimate))?;
         Ok(prepared(encode(self.account, self.lane.free(mined + waiting), gas, bid.most, &request), bid, gas))
     }
 

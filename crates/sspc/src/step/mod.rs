@@ -176,6 +176,19 @@ pub enum Risk {
     RoundsHalfUsed,
 }
 
+impl Risk {
+    /// Its kind, for those who count.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::StaleClose { .. } => "stale-close",
+            Self::DeadlineNear { .. } => "deadline-near",
+            Self::Waits(_) => "waits",
+            Self::RoundsHalfUsed => "rounds-half-used",
+        }
+    }
+}
+
 /// Why nothing was done.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
