@@ -130,6 +130,7 @@ proptest! {
         let one_shard = ShardInfo { id, shardblk: shard, shard_proof: first.clone(), shard_descr: vec![] };
         prop_assert!(check_shard(&id, shard.shard, true, &one_shard).is_err());
         let library = LibraryEntry { hash: HashBytes(hash), data: first };
-        prop_assert!(check_libraries(&[HashBytes(hash)], &LibraryResult { result: vec![library] }).is_err());
+        let answer = LibraryResult { result: vec![library] };
+        prop_assert!(check_libraries(&[HashBytes(hash)], &answer).is_err());
     }
 }

@@ -11,8 +11,9 @@ use route_planner::{Config, DatabaseConfig, Listener, TimingConfig};
 use rpc::common::v1::ChainHop;
 use rpc::gateway::v1::gateway_service_server::{GatewayService, GatewayServiceServer};
 use rpc::gateway::v1::{
-    ConnectPeerRequest, ConnectPeerResponse, DisconnectPeerRequest, DisconnectPeerResponse, EngineFrame, GatewayFrame,
-    ListPeersRequest, ListPeersResponse, PingPeerRequest, PingPeerResponse, QueryPeerRequest, QueryPeerResponse,
+    AdvertiseAddressRequest, AdvertiseAddressResponse, ConnectPeerRequest, ConnectPeerResponse, DisconnectPeerRequest,
+    DisconnectPeerResponse, EngineFrame, GatewayFrame, ListPeersRequest, ListPeersResponse, PingPeerRequest, PingPeerResponse,
+    QueryPeerRequest, QueryPeerResponse,
 };
 use rpc::planner::v1::planner_service_client::PlannerServiceClient;
 use rpc::planner::v1::*;
@@ -83,6 +84,10 @@ impl GatewayService for Peers {
     }
 
     async fn disconnect_peer(&self, _: Request<DisconnectPeerRequest>) -> Reply<DisconnectPeerResponse> {
+        Err(Status::unimplemented("not asked by the planner"))
+    }
+
+    async fn advertise_address(&self, _: Request<AdvertiseAddressRequest>) -> Reply<AdvertiseAddressResponse> {
         Err(Status::unimplemented("not asked by the planner"))
     }
 }

@@ -49,6 +49,10 @@ impl GatewayService for Echo {
         Ok(Response::new(DisconnectPeerResponse::default()))
     }
 
+    async fn advertise_address(&self, _: Request<AdvertiseAddressRequest>) -> Result<Response<AdvertiseAddressResponse>, Status> {
+        Ok(Response::new(AdvertiseAddressResponse::default()))
+    }
+
     async fn query_peer(&self, request: Request<QueryPeerRequest>) -> Result<Response<QueryPeerResponse>, Status> {
         Ok(Response::new(QueryPeerResponse { data: request.into_inner().data }))
     }

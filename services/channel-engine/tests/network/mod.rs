@@ -265,6 +265,10 @@ impl GatewayService for Gateway {
     async fn disconnect_peer(&self, _: Request<DisconnectPeerRequest>) -> Result<Response<DisconnectPeerResponse>, Status> {
         Err(Status::unimplemented("not in this network"))
     }
+
+    async fn advertise_address(&self, _: Request<AdvertiseAddressRequest>) -> Result<Response<AdvertiseAddressResponse>, Status> {
+        Err(Status::unimplemented("not in this network"))
+    }
     async fn query_peer(&self, _: Request<QueryPeerRequest>) -> Result<Response<QueryPeerResponse>, Status> {
         Err(Status::unimplemented("not in this network"))
     }
