@@ -129,8 +129,7 @@ proptest! {
         prop_assert!(check_run(&id, &address, &run).is_err());
         let one_shard = ShardInfo { id, shardblk: shard, shard_proof: first.clone(), shard_descr: vec![] };
         prop_assert!(check_shard(&id, shard.shard, true, &one_shard).is_err());
-        let library = LibraryEntry { hash: HashBytes(hash), data: first };
-        let answer = LibraryResult { result: vec![library] };
-        prop_assert!(check_libraries(&[HashBytes(hash)], &answer).is_err());
+        let libraries = LibraryResult { result: vec![LibraryEntry { hash: HashBytes(hash), data: first }] };
+        prop_assert!(check_libraries(&[HashBytes(hash)], &libraries).is_err());
     }
 }

@@ -2,14 +2,30 @@
 //! the DHT and the peers of the node do not meet.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Instant;
 
 use adnl::keys::PrivateKey;
 use adnl::{AddressList, Endpoint};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::config::DhtConfig;
+use crate::limits::{Kind, Limits};
 use crate::run::Error;
+
+/// Queries that wait for the node.
+const ADMITTED: usize = 64;
+
+/// Hands on what each asker may ask: a store costs signature checks, and everybody may ask.
+async fn admit(mut queries: mpsc::Receiver<adnl::IncomingQuery>, admitted: mpsc::Sender<adnl::IncomingQuery>) {
+    let limits = Limits::default();
+    while let Some(query) = queries.recv().await {
+        let room = limits.admit(query.peer_id, Kind::Stranger, query.data.len(), Instant::now());
+        if room.is_ok() && admitted.send(query).await.is_err() {
+            return;
+        }
+    }
+}
 
 /// A running node.
 pub(crate) struct DhtNode {
@@ -35,7 +51,9 @@ impl DhtNode {
         let node = dht::Node::present(&key, address, epoch);
         tracing::info!(adnl_id = %endpoint.id(), address = %endpoint.local_addr(), others = bootstrap.len(), "DHT node is up");
         let (presented, own) = watch::channel(node.clone());
-        tasks.spawn(dht::Server::new(node, []).join(endpoint.clone(), bootstrap, incoming.queries, own));
+        let (admitted, queries) = mpsc::channel(ADMITTED);
+        tasks.spawn(admit(incoming.queries, admitted));
+        tasks.spawn(dht::Server::new(node, []).join(endpoint.clone(), bootstrap, queries, own));
         Ok(Self { key, endpoint, presented })
     }
 
@@ -56,6 +74,11 @@ impl DhtNode {
         let AddressList { version, .. } = self.endpoint.advertise(Some(address)).await?;
         self.presented.send_replace(dht::Node::present(&self.key, address, version));
         Ok(())
+    }
+
+    /// What its port saw.
+    pub async fn stats(&self) -> Option<adnl::Stats> {
+        self.endpoint.stats().await.ok()
     }
 
     /// Ends it.

@@ -1,14 +1,32 @@
 //! What is counted.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use adnl::Stats;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::Gateway;
+
+/// How often the endpoints are asked what they counted.
+const EVERY: Duration = Duration::from_secs(5);
 
 /// A reason or an outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Result {
     result: &'static str,
+}
+
+/// A kind of datagram at one of our UDP ports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Datagram {
+    port: &'static str,
+    kind: &'static str,
 }
 
 /// The gateway's metrics, `causeway_gateway_...`. Clones share them.
@@ -30,6 +48,8 @@ pub(crate) struct Metrics {
     kept: Family<Result, Counter>,
     /// Authentications that we began, or answered, by outcome.
     authentications: Family<Result, Counter>,
+    /// What the UDP ports of peers and DHT node saw.
+    datagrams: Family<Datagram, Counter>,
 }
 
 impl Metrics {
@@ -50,6 +70,7 @@ impl Metrics {
             registry.register("incoming_queries", "Queries of peers", own.incoming.clone());
             registry.register("outgoing_queries", "Queries of engines to peers", own.outgoing.clone());
             registry.register("authentications", "Authentications", own.authentications.clone());
+            registry.register("datagrams", "Datagrams by port and kind", own.datagrams.clone());
         });
         own
     }
@@ -68,5 +89,38 @@ impl Metrics {
 
     pub fn authentication(&self, result: &'static str) {
         self.authentications.get_or_create(&Result { result }).inc();
+    }
+
+    /// Takes over what an endpoint has counted since its start.
+    fn counted(&self, port: &'static str, stats: &Stats) {
+        let kinds = [
+            ("received", stats.received),
+            ("repeated", stats.repeated),
+            ("refused", stats.refused),
+            ("opened_root", stats.opened),
+            ("sent", stats.sent),
+            ("sent_root", stats.sent_root),
+        ];
+        for (kind, count) in kinds {
+            self.datagrams.get_or_create(&Datagram { port, kind }).inner().store(count, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Follows the counters of the endpoints until stopped.
+pub(crate) async fn follow_endpoints(gateway: Arc<Gateway>, stop: CancellationToken) {
+    loop {
+        if let Ok(stats) = gateway.endpoint.stats().await {
+            gateway.metrics.counted("peers", &stats);
+        }
+        if let Some(node) = &gateway.dht_node
+            && let Some(stats) = node.stats().await
+        {
+            gateway.metrics.counted("dht", &stats);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
     }
 }

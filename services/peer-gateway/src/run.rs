@@ -170,6 +170,7 @@ async fn start(
     tasks.spawn(keeper::keep_wanted(gateway.clone(), stop.clone()));
     tasks.spawn(keeper::greet_remembered(gateway.clone(), stop.clone()));
     tasks.spawn(journal::keep_rows(gateway.clone(), stop.clone()));
+    tasks.spawn(crate::metrics::follow_endpoints(gateway.clone(), stop.clone()));
     if let Some(dht) = dht {
         let publisher = Publisher { gateway: gateway.clone(), dht, adnl_key: key, last_ttl: 0 };
         tasks.spawn(publisher.run(stop.clone()));

@@ -108,7 +108,7 @@ fn our_address_is_given_until_the_peer_has_it() {
     assert!(answered(&mut foreign, None));
     assert!(!answered(&mut foreign, Some(UNIX)));
     foreign.node.query(foreign.now(), &foreign.key.id(), b"?", TIMEOUT).unwrap();
-    assert!(!foreign.listen().pop().unwrap().address.is_some());
+    assert!(foreign.listen().pop().unwrap().address.is_none());
     let heard = foreign.wait(Duration::from_secs(2));
     assert!(heard.len() > 1 && heard.iter().all(|heard| heard.address.is_some()));
 }

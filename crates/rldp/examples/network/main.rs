@@ -26,7 +26,7 @@ fn main() {
         [] => run(bench()),
         ["serve"] => run(roles::serve()),
         ["echo"] => roles::echo(),
-        ["flood", id, address] => roles::flood(id, address),
+        ["flood", id, address, sources] => roles::flood(id, address, sources),
         _ => panic!("no arguments are needed"),
     }
 }
@@ -57,18 +57,21 @@ async fn bench() {
         let times = row(Way::Rldp(rldp.clone()), size, in_flight).await;
         times.print(&format!("RLDP2 query, {size} B, {in_flight} in flight"));
     }
-    flood(&server, &endpoint).await;
+    for sources in roles::FLOOD_SOURCES {
+        flood(&server, &endpoint, sources).await;
+    }
     drop(server);
     memory();
 }
 
 /// The same query with and without a flood of forged root packets, in turns: so what else the machine does meets both alike.
-async fn flood(server: &Child, endpoint: &Endpoint) {
+async fn flood(server: &Child, endpoint: &Endpoint, sources: u8) {
     let load = Load { way: Way::Adnl(endpoint.clone()), peer: server.key().id(), size: 24, in_flight: 1, answerer: server.id() };
     let (mut idle, mut flooded) = (Times::default(), Times::default());
     for _ in 0..roles::FLOODS {
         idle.add(load.run(WARM_UP / 3, roles::FLOOD_TIME).await);
-        let flooder = Child::start(&["flood", &server.key().id().to_string(), &server.address().to_string()]);
+        let (id, address) = (server.key().id().to_string(), server.address().to_string());
+        let flooder = Child::start(&["flood", &id, &address, &sources.to_string()]);
         flooded.add(load.run(WARM_UP / 3, roles::FLOOD_TIME).await);
         drop(flooder);
     }
@@ -76,7 +79,9 @@ async fn flood(server: &Child, endpoint: &Endpoint) {
     flooded.print("ADNL query, 24 B, during a flood");
     let ratio = flooded.percentile(99.0) / idle.percentile(99.0);
     let (count, each, time) = (roles::FLOODS, roles::FLOOD, roles::FLOOD_TIME);
-    println!("    {count} floods of {each} forged root packets in {time:?}: p99 {ratio:.1} times that of idle");
+    println!(
+        "    {count} floods of {each} forged root packets in {time:?} from {sources} addresses: p99 {ratio:.1} times that of idle"
+    );
 }
 
 /// What a fresh server's memory grows by when a thousand peers connect.

@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 pub const FLOOD: u32 = 20_000;
 pub const FLOOD_TIME: Duration = Duration::from_secs(1);
 pub const FLOODS: u32 = 5;
+/// Addresses that the flood comes from: one, which has its limit, and many, which have one together.
+pub const FLOOD_SOURCES: [u8; 2] = [1, 200];
 /// Peers that connect, from so many addresses.
 pub const PEERS: usize = 1000;
 const PER_SOURCE: usize = 50;
@@ -86,17 +88,19 @@ pub fn ping_pong(echo: &Child, warm_up: Duration, row: Duration) -> Times {
     Times { took, times, cpu: [0, 1].map(|i| after[i].saturating_sub(before[i])) }
 }
 
-/// Sends root packets that nobody signed, evenly over [`FLOOD_TIME`].
-pub fn flood(id: &str, address: &str) {
+/// Sends root packets that nobody signed, evenly over [`FLOOD_TIME`], from so many addresses in turn.
+pub fn flood(id: &str, address: &str, sources: &str) {
     end_with_input();
     let id = bytes32(id).expect("32 bytes in hex");
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback works");
+    let sources: u8 = sources.parse().expect("a number of addresses");
+    let bind = |i| UdpSocket::bind(SocketAddr::from(([127, 0, 2, i], 0))).expect("loopback has many addresses");
+    let sockets: Vec<_> = (1..=sources).map(bind).collect();
     println!("flooding");
     let mut datagram = [&id[..], PrivateKey::generate().public().as_bytes(), &[7; 300]].concat();
     let start = Instant::now();
     for sent in 0..FLOOD {
         datagram[100..104].copy_from_slice(&sent.to_le_bytes());
-        let _ = socket.send_to(&datagram, address);
+        let _ = sockets[sent as usize % sockets.len()].send_to(&datagram, address);
         let due = FLOOD_TIME * sent / FLOOD;
         if sent % 20 == 0 {
             std::thread::sleep(due.saturating_sub(start.elapsed()));
