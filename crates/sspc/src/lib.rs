@@ -59,7 +59,7 @@ pub use chain::{Rpc, RpcChain};
 #[cfg(feature = "revm")]
 pub use chain::{SimulatedChain, Simulation};
 #[cfg(feature = "client")]
-pub use channel::{Channel, Errand, Error, Goal, Metadata, NewChannel, Received, Settings, Tools};
+pub use channel::{Channel, Errand, Error, Goal, Lookout, Metadata, NewChannel, Received, Settings, Tools, View};
 #[cfg(feature = "client")]
 pub use link::{Incoming, Link, LinkError, Outgoing, Stream};
 #[cfg(feature = "client")]

@@ -63,7 +63,9 @@ async fn without_a_deposit_of_b_a_late_opening_is_left_alone() {
         stage.chain.pass(DAY + 1);
         assert!(stage.b.forget().await.unwrap());
         stage.chain.price(1, 1);
-        stage.a.watch().await.unwrap();
+        for _ in 0..2 {
+            stage.a.watch().await.unwrap();
+        }
         assert_eq!(*stage.a.phase(), Phase::Open);
         stage.a.start_force_close().await.unwrap();
         stage.chain.pass(u64::from(PERIOD) + 1);

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
-use sspc::{Channel, Envelope, Errand, Error, Goal, Identity, Message, Metadata, NewChannel, Params, Party, Phase, Place, Tools};
+use sspc::{
+    Channel, Envelope, Errand, Error, Goal, Identity, Message, Metadata, NewChannel, Params, Party, Phase, Place, Tools, View,
+};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -236,21 +238,24 @@ impl Node {
 
     async fn guard_one(&self, key: &B256, permits: &Semaphore) {
         let Ok(entry) = self.entry(key) else { return };
-        let looked = self
-            .with(key, async |channel| {
-                // After the wait for the channel: who waits for that does not hold up the others.
+        let looked = async {
+            // Read while the channel is free: a node that is slow or silent holds up no payment.
+            let lookout = self.with(key, async |channel| Ok(channel.lookout())).await?;
+            let view = {
                 let _permit = permits.acquire().await;
-                self.look(channel, &entry).await
-            })
-            .await;
+                lookout.look().await?
+            };
+            self.with(key, async |channel| self.look(channel, &entry, view).await).await
+        };
+        let looked = looked.await;
         self.watched.look(looked.is_err());
         if let Err(error) = looked {
             tracing::warn!(channel = %key, %error, "the guard will look again");
         }
     }
 
-    async fn look(&self, channel: &mut Channel, entry: &Entry) -> Result<(), Error> {
-        channel.watch().await?;
+    async fn look(&self, channel: &mut Channel, entry: &Entry, view: View) -> Result<(), Error> {
+        channel.act_on(view).await?;
         if channel.record().is_void(u64::MAX) && channel.forget().await? {
             // While nobody else has the channel: a new proposal of it is another one.
             locked(&self.channels).remove(&channel.metadata().key);
@@ -265,7 +270,7 @@ impl Node {
             }
             *locked(&entry.stake) = Stake::of(channel.record());
         }
-        if channel.record().acknowledged < channel.record().paid {
+        if channel.record().is_unheard() {
             channel.greet().await?;
         }
         Ok(())

@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 const FUNDS: u64 = 1_000_000;
 const PERIOD: u32 = 3_600;
+/// Nothing takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Service {
     client: ChannelServiceClient<Connection>,
@@ -253,6 +255,26 @@ async fn a_channel_that_is_always_busy_is_guarded() {
 }
 
 #[tokio::test]
+async fn payments_go_on_while_the_node_is_silent() {
+    let world = World::new().await;
+    let (mut a, mut b, key) = open(&world).await;
+    world.chain.silence(true);
+    // Some looks of the guards wait for the node meanwhile.
+    for request in 0..50 {
+        let paid = tokio::time::timeout(PATIENCE, a.pay(10 + request, &key, "2")).await;
+        paid.expect("the guard has the channel").unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    b.until(&key, |channel| channel.received_units == "100").await;
+    a.until(&key, |channel| channel.acknowledged_units == "100").await;
+    world.chain.silence(false);
+    a.client.start_force_close(StartForceCloseRequest { request_id: id(80), channel_key: key.clone() }).await.unwrap();
+    b.until(&key, |channel| channel.phase() == ChannelPhase::Closed).await;
+    assert_eq!(world.balance(b.own).await, FUNDS + 100, "the guards look again");
+    world.stop.cancel();
+}
+
+#[tokio::test]
 async fn a_channel_is_free_while_a_call_waits_for_blocks() {
     let world = World::new().await;
     let mut a = world.service_at_depth(11, None, 3).await;
@@ -268,8 +290,7 @@ async fn a_channel_is_free_while_a_call_waits_for_blocks() {
     };
     deposited.await;
     // No block comes: the call waits, others do not wait for it.
-    let patience = Duration::from_secs(60);
-    let shown = tokio::time::timeout(patience, a.get(&key)).await.expect("the call has the channel").unwrap();
+    let shown = tokio::time::timeout(PATIENCE, a.get(&key)).await.expect("the call has the channel").unwrap();
     assert_eq!(shown.phase(), ChannelPhase::Draft, "not deep enough to rely on");
     assert!(!opening.is_finished());
     (0..3).for_each(|_| world.chain.pass(1));
@@ -344,7 +365,8 @@ async fn an_impostor_moves_no_stream_and_is_not_heard() {
     let (mut link, there) = Link::dial(address, &identity, &stranger).await.unwrap();
     assert_eq!(there, b.own);
     link.send(&[Envelope { channel, message: overheard.clone() }]).await.unwrap();
-    assert!(matches!(link.receive(10).await, Err(LinkError::Closed | LinkError::Io(_))), "told something, or kept");
+    let told = tokio::time::timeout(PATIENCE, link.receive(10)).await.expect("kept");
+    assert!(matches!(told, Err(LinkError::Closed | LinkError::Io(_))), "told something");
     // Nor without a proof.
     let mut bare = Link::connect(address).await.unwrap();
     let _ = bare.send(&[Envelope { channel, message: overheard }]).await;

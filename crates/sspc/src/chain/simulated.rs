@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use async_trait::async_trait;
@@ -28,6 +29,9 @@ const GENESIS_TIME: u64 = 1_700_000_000;
 /// Seconds between blocks.
 const BLOCK_TIME: u64 = 12;
 
+/// Between two looks whether a silent node answers again.
+const SILENCE: Duration = Duration::from_millis(5);
+
 /// The chain, shared by its [`SimulatedChain`]s.
 #[derive(Clone)]
 pub struct Simulation(Arc<StdMutex<State>>);
@@ -45,6 +49,8 @@ struct State {
     asked: u128,
     /// See [`Simulation::lose`].
     lost: bool,
+    /// See [`Simulation::silence`].
+    silent: bool,
     /// Transactions that wait, by account and number.
     pool: BTreeMap<(Address, u64), Vec<u8>>,
 }
@@ -75,6 +81,7 @@ impl Simulation {
             said: 1,
             asked: 1,
             lost: false,
+            silent: false,
             pool: BTreeMap::new(),
         };
         Self(Arc::new(StdMutex::new(state)))
@@ -102,6 +109,11 @@ impl Simulation {
         let mut state = self.state();
         (state.said, state.asked) = (said, asked);
         state.mine();
+    }
+
+    /// From now on no node answers a question about blocks, or all do again.
+    pub fn silence(&self, silent: bool) {
+        self.state().silent = silent;
     }
 
     /// From now on what is sent is lost, or is not: as when a node forgets it, or the sender ends before it has sent it.
@@ -311,6 +323,9 @@ impl Chain for SimulatedChain {
     }
 
     async fn head(&self) -> Result<Head, ChainError> {
+        while self.simulation.state().silent {
+            tokio::time::sleep(SILENCE).await;
+        }
         Ok(self.simulation.state().head)
     }
 

@@ -84,9 +84,14 @@ impl Channel {
         }
         if !errand.sent.is_empty() {
             // It has ended.
-            return match self.receipt_of(&errand.sent).await? {
+            return match self.lookout().receipt_of(&errand.sent).await? {
                 Some((receipt, _)) if receipt.success => Ok(matches!(errand.goal, Goal::Withdraw(_))),
                 Some(_) => Err(Error::Failed),
+                // Raised meanwhile by a guard: what is still owed will tell.
+                None if matches!(errand.goal, Goal::Withdraw(_)) => {
+                    errand.sent.clear();
+                    Ok(false)
+                }
                 None => Err(Error::Replaced),
             };
         }
@@ -146,10 +151,11 @@ impl Channel {
             Goal::FinishForceClose => Input::Finish(now),
             Goal::Withdraw(to) => {
                 let (place, token) = (self.record.place, self.record.params.token);
-                errand.withdrawn = credit(self.tools.chain.as_ref(), &place, token).await?;
-                if errand.withdrawn.is_zero() {
+                let owed = credit(self.tools.chain.as_ref(), &place, token).await?;
+                if owed.is_zero() {
                     return Ok(true);
                 }
+                errand.withdrawn = owed;
                 Input::Withdraw(to)
             }
         };

@@ -1,11 +1,13 @@
 //! What happens at the chain: what became of transactions, reading the contract, and the guard's round.
 
+use std::sync::Arc;
+
 use alloy_primitives::B256;
 
 use super::{Channel, Error};
-use crate::chain::{ChainError, Receipt, find, look};
+use crate::chain::{Chain, ChainError, Receipt, Target, find, look};
 use crate::params::Variant;
-use crate::record::{Call, Pending};
+use crate::record::{Call, Pending, Phase};
 use crate::step::{Input, OnChain, Refusal, Risk};
 
 impl Channel {
@@ -40,18 +42,7 @@ impl Channel {
     /// # Errors
     /// See [`Error`].
     pub async fn sync(&mut self) -> Result<(), Error> {
-        let chain = self.tools.chain.clone();
-        let head = chain.head().await?;
-        let target = self.target();
-        let newest = look(chain.as_ref(), &target, head.number).await?;
-        let seen = match newest {
-            OnChain::Closing(_) => newest,
-            _ if self.tools.settings.confirmations == 0 => newest,
-            _ => {
-                let deep = head.number.saturating_sub(self.tools.settings.confirmations);
-                look(chain.as_ref(), &target, deep).await?
-            }
-        };
+        let (seen, _) = self.lookout().read().await?;
         self.run([Input::Chain(seen)]).await
     }
 
@@ -62,19 +53,37 @@ impl Channel {
     /// # Errors
     /// See [`Error`]; call it again.
     pub async fn watch(&mut self) -> Result<(), Error> {
-        if self.record.phase.is_final() && self.record.pending.is_none() {
+        let view = self.lookout().look().await?;
+        self.act_on(view).await
+    }
+
+    /// What a round of the guard has to read, to be read while the channel is free for others: [`Lookout::look`], then [`Channel::act_on`].
+    /// [`Channel::watch`] does both.
+    #[must_use]
+    pub fn lookout(&self) -> Lookout {
+        let (chain, confirmations) = (self.tools.chain.clone(), self.tools.settings.confirmations);
+        Lookout { chain, confirmations, target: self.target(), phase: self.record.phase, pending: self.record.pending.clone() }
+    }
+
+    /// Does what follows from what was read; nothing when the channel has gone on meanwhile: look again.
+    ///
+    /// # Errors
+    /// See [`Error`]; look again.
+    pub async fn act_on(&mut self, view: View) -> Result<(), Error> {
+        let Some((seen, now)) = view.seen else { return Ok(()) };
+        if self.record.phase != view.phase || self.record.pending != view.pending {
             return Ok(());
         }
         // A transaction that the node does not take must not hide what the chain shows.
-        let mut looked = Ok(());
-        if self.record.pending.is_some() {
-            looked = self.look_after().await;
-        }
-        self.sync().await?;
+        let mut looked = match view.fate {
+            Some(Ok(fate)) => self.settle(fate, now).await,
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        };
+        self.run([Input::Chain(seen)]).await?;
         if self.record.is_held_up() {
             looked = self.look_after().await;
         }
-        let now = self.tools.chain.head().await?.time;
         // Before anything that can fail.
         self.alarms.extend(self.record.risk(now));
         if let Some(due) = self.record.due(now) {
@@ -91,22 +100,31 @@ impl Channel {
         }
     }
 
-    /// What became of the transaction on its way; sends it again when no block has it, and raises its offer when it waits too long.
+    /// See [`Self::settle`].
     pub(super) async fn look_after(&mut self) -> Result<(), Error> {
+        let lookout = self.lookout();
+        let Some(pending) = &lookout.pending else { return Ok(()) };
+        let (fate, now) = (lookout.fate(pending).await?, lookout.chain.head().await?.time);
+        self.settle(fate, now).await
+    }
+
+    /// The transaction on its way has ended; or it is sent again when no block has it, and its offer is raised when it waits too long.
+    async fn settle(&mut self, fate: Fate, now: u64) -> Result<(), Error> {
         let Some(pending) = self.record.pending.clone() else { return Ok(()) };
         let chain = self.tools.chain.clone();
         let number = chain.number(&pending.transaction)?;
-        let hashes: Vec<B256> = pending.hashes().copied().collect();
         self.join();
-        if let Some((receipt, deep)) = self.receipt_of(&hashes).await? {
-            return if deep || self.record.is_held_up() { self.ended(pending, number, Some(&receipt)).await } else { Ok(()) };
-        }
-        if chain.is_replaced(number, &hashes, self.tools.settings.confirmations).await? {
-            return self.ended(pending, number, None).await;
+        match fate {
+            Fate::Mined(receipt, deep) if deep || self.record.is_held_up() => {
+                return self.ended(pending, number, Some(&receipt)).await;
+            }
+            Fate::Mined(..) => return Ok(()),
+            Fate::Replaced => return self.ended(pending, number, None).await,
+            Fate::Waits => {}
         }
         // As urgent as what waits behind it.
         let urgency = chain.lane().urgency(number);
-        if self.record.is_raise_due(chain.head().await?.time, urgency) {
+        if self.record.is_raise_due(now, urgency) {
             match self.transact(Input::Raise(urgency)).await {
                 Err(Error::Chain(ChainError::TooDear(limit)) | Error::Refused(Refusal::TooDear(limit))) => {
                     self.alarms.push(Risk::Waits(limit));
@@ -129,13 +147,80 @@ impl Channel {
         }
         Ok(())
     }
+}
+
+/// See [`Channel::lookout`].
+pub struct Lookout {
+    pub(super) chain: Arc<dyn Chain>,
+    confirmations: u64,
+    target: Target,
+    phase: Phase,
+    pending: Option<Pending>,
+}
+
+/// What a look at the chain has found, and what the channel was like before it.
+pub struct View {
+    phase: Phase,
+    pending: Option<Pending>,
+    fate: Option<Result<Fate, Error>>,
+    /// The channel, and the chain's time; none when there was nothing to look for.
+    seen: Option<(OnChain, u64)>,
+}
+
+/// What became of a transaction.
+enum Fate {
+    /// No block has it, and one may.
+    Waits,
+    /// A block has it, which is deep enough or not.
+    Mined(Receipt, bool),
+    /// No block can have it.
+    Replaced,
+}
+
+impl Lookout {
+    /// Reads the chain.
+    ///
+    /// # Errors
+    /// The node.
+    pub async fn look(self) -> Result<View, Error> {
+        if self.phase.is_final() && self.pending.is_none() {
+            return Ok(View { phase: self.phase, pending: None, fate: None, seen: None });
+        }
+        let fate = match &self.pending {
+            Some(pending) => Some(self.fate(pending).await),
+            None => None,
+        };
+        let seen = Some(self.read().await?);
+        Ok(View { phase: self.phase, pending: self.pending, fate, seen })
+    }
+
+    /// The channel as it counts, and the chain's time.
+    async fn read(&self) -> Result<(OnChain, u64), Error> {
+        let head = self.chain.head().await?;
+        let newest = look(self.chain.as_ref(), &self.target, head.number).await?;
+        let seen = match newest {
+            OnChain::Closing(_) => newest,
+            _ if self.confirmations == 0 => newest,
+            _ => look(self.chain.as_ref(), &self.target, head.number.saturating_sub(self.confirmations)).await?,
+        };
+        Ok((seen, head.time))
+    }
+
+    async fn fate(&self, pending: &Pending) -> Result<Fate, Error> {
+        let hashes: Vec<B256> = pending.hashes().copied().collect();
+        if let Some((receipt, deep)) = self.receipt_of(&hashes).await? {
+            return Ok(Fate::Mined(receipt, deep));
+        }
+        let number = self.chain.number(&pending.transaction)?;
+        let replaced = self.chain.is_replaced(number, &hashes, self.confirmations).await?;
+        Ok(if replaced { Fate::Replaced } else { Fate::Waits })
+    }
 
     /// The receipt of one of these transactions, of which at most one can have one, and whether it is deep enough.
     pub(super) async fn receipt_of(&self, hashes: &[B256]) -> Result<Option<(Receipt, bool)>, Error> {
-        let chain = self.tools.chain.as_ref();
         for hash in hashes {
-            if let Some(receipt) = chain.receipt(hash).await? {
-                let deep = receipt.block.saturating_add(self.tools.settings.confirmations) <= chain.head().await?.number;
+            if let Some(receipt) = self.chain.receipt(hash).await? {
+                let deep = receipt.block.saturating_add(self.confirmations) <= self.chain.head().await?.number;
                 return Ok(Some((receipt, deep)));
             }
         }

@@ -9,6 +9,7 @@ mod errand;
 mod guard;
 
 pub use errand::{Errand, Goal};
+pub use guard::{Lookout, View};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -148,6 +148,12 @@ impl Record {
         Ok((Self { offer: Some(close), ..self.changed() }, vec![Effect::Persist]))
     }
 
+    /// There is something that the peer may have missed.
+    #[must_use]
+    pub fn is_unheard(&self) -> bool {
+        !self.resend().1.is_empty()
+    }
+
     /// What the peer may have missed. All of it was kept before.
     pub(super) fn resend(&self) -> (Record, Vec<Effect>) {
         let mut effects = Vec::new();
