@@ -24,6 +24,8 @@ pub struct Node {
     pub database: Database,
     /// Its engines.
     pub engines: Vec<Service>,
+    /// Where each of them serves its metrics.
+    pub metrics: Vec<SocketAddr>,
     /// Its gateway.
     pub gateway: Service,
     /// Its indexer.
@@ -53,18 +55,19 @@ impl Node {
         let launch = |service: &str, id: &str, config: String, address: SocketAddr| {
             Service::launch(id.into(), &plan.binaries.join(format!("causeway-{service}")), &folder, &config, address)
         };
-        let mut running = Vec::new();
+        let (mut running, mut metrics) = (Vec::new(), Vec::new());
         let mut apis = Vec::new();
         for number in 1..=engines {
-            let (id, address) = (format!("{name}-engine-{number}"), ports()?);
-            let config = files.engine(&id, address, gateway_at, indexer_at, planner_at);
+            let (id, address, metrics_at) = (format!("{name}-engine-{number}"), ports()?, ports()?);
+            let config = files.engine(&id, address, metrics_at, gateway_at, indexer_at, planner_at);
+            metrics.push(metrics_at);
             running.push(launch("channel-engine", &id, config, address)?);
             apis.push(ChannelServiceClient::new(ClientConfig::plain(format!("http://{address}")).connect("engine")?));
         }
         let gateway = launch("peer-gateway", &format!("{name}-gateway"), files.gateway(gateway_at)?, gateway_at)?;
         let indexer = launch("chain-indexer", &format!("{name}-indexer"), files.indexer(indexer_at), indexer_at)?;
         let planner = launch("route-planner", &format!("{name}-planner"), files.planner(planner_at, gateway_at), planner_at)?;
-        Ok(Self { name, key, database, engines: running, gateway, indexer, planner, apis })
+        Ok(Self { name, key, database, engines: running, metrics, gateway, indexer, planner, apis })
     }
 
     /// Waits until all its processes serve.
@@ -123,10 +126,18 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    fn engine(&self, id: &str, at: SocketAddr, gateway: SocketAddr, indexer: SocketAddr, planner: SocketAddr) -> String {
+    fn engine(
+        &self,
+        id: &str,
+        at: SocketAddr,
+        metrics: SocketAddr,
+        gateway: SocketAddr,
+        indexer: SocketAddr,
+        planner: SocketAddr,
+    ) -> String {
         format!(
             "engine_id = \"{id}\"\ndatabase = \"{}\"\nglobal_id = -3\nsettable_clock = true\ngateways = [{}]\nindexer = {}\nplanner = {}\n\
-             [server]\nlisten = \"{at}\"\n{}state_file = {:?}\n{}",
+             [server]\nlisten = \"{at}\"\n[metrics]\nlisten = \"{metrics}\"\n{}state_file = {:?}\n{}",
             self.database,
             client(gateway),
             client(indexer),

@@ -28,6 +28,12 @@ struct Outcome {
     result: &'static str,
 }
 
+/// Label `query`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Query {
+    query: &'static str,
+}
+
 /// The engine's metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -39,6 +45,8 @@ pub struct Metrics {
     pub pokes_received: Counter,
     commits: Family<Outcome, Counter>,
     commit_seconds: Histogram,
+    call_seconds: Family<Query, Histogram>,
+    answer_seconds: Histogram,
     batches: Counter,
     changes: Counter,
     payments: Family<Outcome, Counter>,
@@ -55,8 +63,9 @@ impl Metrics {
             pokes_sent: Counter::default(),
             pokes_received: Counter::default(),
             commits: Family::default(),
-            // 0.25 ms to 8 s.
-            commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+            commit_seconds: seconds(),
+            call_seconds: Family::new_with_constructor(seconds),
+            answer_seconds: seconds(),
             batches: Counter::default(),
             changes: Counter::default(),
             payments: Family::default(),
@@ -69,6 +78,12 @@ impl Metrics {
             registry.register("steps", "Events that channels have taken", own.steps.clone());
             registry.register("commits", "Changes of channels, by verdict", own.commits.clone());
             registry.register("commit_seconds", "From a step to the verdict over its commit", own.commit_seconds.clone());
+            registry.register("call_seconds", "From a query to a peer to its answer", own.call_seconds.clone());
+            registry.register(
+                "answer_seconds",
+                "From a peer's query to our answer, its commit included",
+                own.answer_seconds.clone(),
+            );
             registry.register("batches", "Groups of changes that were committed together", own.batches.clone());
             registry.register("batched_changes", "Changes in these groups", own.changes.clone());
             registry.register("payments", "Payments of this node's own, by what they came to", own.payments.clone());
@@ -100,6 +115,16 @@ impl Metrics {
         self.commit_seconds.observe(begun.elapsed().as_secs_f64());
     }
 
+    /// A query to a peer was answered, or given up.
+    pub fn call(&self, query: &'static str, begun: Instant) {
+        self.call_seconds.get_or_create(&Query { query }).observe(begun.elapsed().as_secs_f64());
+    }
+
+    /// A query of a peer was answered.
+    pub fn answer(&self, begun: Instant) {
+        self.answer_seconds.observe(begun.elapsed().as_secs_f64());
+    }
+
     /// What became of a payment, committed.
     pub fn payment(&self, result: &RequestResult) {
         let result = match result {
@@ -109,6 +134,11 @@ impl Metrics {
         };
         self.payments.get_or_create(&Outcome { result }).inc();
     }
+}
+
+/// 0.25 ms to 8 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
 }
 
 /// Sets what is added up, until the engine stops.

@@ -7,6 +7,7 @@ mod load;
 mod meter;
 mod network;
 mod open;
+mod stages;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use testnet::{Network, Node, Plan, TON, open as open_channel, send, transfer};
 use crate::interrupt::unless_interrupted;
 use load::Load;
 use meter::Meter;
+use stages::Stages;
 
 /// What each transfer carries.
 const AMOUNT: u128 = TON / 1000;
@@ -91,7 +93,7 @@ async fn bench(arguments: &Arguments, binaries: PathBuf) -> anyhow::Result<()> {
 }
 
 async fn row(network: &Network, name: &str, pairs: &[(&Node, &Node)], in_flight: usize, transfers: usize) -> anyhow::Result<()> {
-    let meter = Meter::start(network).await?;
+    let (meter, stages) = (Meter::start(network).await?, Stages::read(network).await?);
     let done = Load { pairs, in_flight, transfers }.run().await?;
     let cost = meter.stop(network, transfers).await?;
     println!(
@@ -103,5 +105,6 @@ async fn row(network: &Network, name: &str, pairs: &[(&Node, &Node)], in_flight:
         in_flight
     );
     cost.print();
+    Stages::read(network).await?.print_since(&stages);
     Ok(())
 }

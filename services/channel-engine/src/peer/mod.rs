@@ -6,7 +6,7 @@ mod release;
 mod reload;
 mod step;
 
-use std::{collections::HashMap, pin::Pin, sync::Arc};
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Instant};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use protocol::{
@@ -100,6 +100,14 @@ struct Slot {
     since: u64,
 }
 
+/// A query that waits for our answer.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    gateway: usize,
+    query_id: u64,
+    at: Instant,
+}
+
 /// A peer's task.
 pub struct Peer {
     ctx: Arc<Context>,
@@ -110,7 +118,7 @@ pub struct Peer {
     loading: HashMap<Address, u32>,
     next_generation: u64,
     mailbox: Mailbox,
-    replies: HashMap<u64, (usize, u64)>,
+    replies: HashMap<u64, Asked>,
     next_reply: u64,
     commits: FuturesOrdered<BoxFuture<'static, Committed>>,
     used_keys: Vec<Key>,
@@ -284,7 +292,7 @@ impl Peer {
         self.next_reply += 1;
         match event(reply, request, instruction, next_channel) {
             Ok(event) => {
-                self.replies.insert(reply, (gateway, query_id));
+                self.replies.insert(reply, Asked { gateway, query_id, at: Instant::now() });
                 self.step(address, event).await;
             }
             Err(answer) => self.answer(gateway, query_id, answer.to_boxed()),

@@ -6,11 +6,12 @@ use rpc::gateway::v1::ShardEpoch;
 use signer::{ContractMessage, Step};
 use wire::Body;
 
+use super::Asked;
 use crate::{context::Context, gateways::Query};
 
 /// An effect with its way out.
 pub(super) enum Target {
-    Reply { gateway: usize, query_id: u64, answer: Response },
+    Reply { asked: Asked, answer: Response },
     Call { channel: Address, left: bool, generation: u64, call: CallId, request: Box<Outgoing>, step: Step },
     LoadDictionary { channel: Address, seqno: u64 },
     Alarm { channel: Address, alarm: Alarm },
@@ -18,8 +19,8 @@ pub(super) enum Target {
 
 /// An effect that is ready to leave.
 pub(super) enum Release {
-    Reply { gateway: usize, query_id: u64, data: Vec<u8> },
-    Call { channel: Address, generation: u64, call: CallId, proposed: Option<Body>, query: Query },
+    Reply { asked: Asked, data: Vec<u8> },
+    Call { channel: Address, generation: u64, call: CallId, proposed: Option<Body>, kind: &'static str, query: Query },
     LoadDictionary { channel: Address, seqno: u64 },
     Alarm { channel: Address, alarm: Alarm },
 }
@@ -30,13 +31,13 @@ impl Release {
         let mut out = Vec::with_capacity(targets.len());
         for target in targets {
             out.push(match target {
-                Target::Reply { gateway, query_id, answer } => {
+                Target::Reply { asked, answer } => {
                     let signature = sign(ctx, answer.to_sign(), Step::Answer).await?;
-                    Self::Reply { gateway, query_id, data: answer.into_answer(signature).to_boxed() }
+                    Self::Reply { asked, data: answer.into_answer(signature).to_boxed() }
                 }
                 Target::Call { channel, left, generation, call, request, step } => {
                     let signature = sign(ctx, request.to_sign(), step).await?;
-                    let (proposed, timeout_ms) = (request.proposed(), request.timeout_ms());
+                    let (proposed, timeout_ms, kind) = (request.proposed(), request.timeout_ms(), kind(&request));
                     let request = request.into_request(channel, left, signature);
                     let query = Query {
                         peer: [0; 32],
@@ -46,13 +47,22 @@ impl Release {
                         timeout_ms,
                         may_connect: false,
                     };
-                    Self::Call { channel, generation, call, proposed, query }
+                    Self::Call { channel, generation, call, proposed, kind, query }
                 }
                 Target::LoadDictionary { channel, seqno } => Self::LoadDictionary { channel, seqno },
                 Target::Alarm { channel, alarm } => Self::Alarm { channel, alarm },
             });
         }
         Ok(out)
+    }
+}
+
+/// What the metrics call it.
+fn kind(request: &Outgoing) -> &'static str {
+    match request {
+        Outgoing::Propose { .. } => "propose",
+        Outgoing::Lock { .. } | Outgoing::IsUnlocked { .. } => "lock",
+        Outgoing::Request(_) | Outgoing::RequestClose(_) | Outgoing::RequestCommit(_) => "request",
     }
 }
 

@@ -174,8 +174,8 @@ impl Peer {
             .into_iter()
             .filter_map(|effect| match effect {
                 Effect::Reply { reply, answer } => {
-                    let (gateway, query_id) = self.replies.remove(&reply)?;
-                    Some(Target::Reply { gateway, query_id, answer })
+                    let asked = self.replies.remove(&reply)?;
+                    Some(Target::Reply { asked, answer })
                 }
                 Effect::Call { call, request } => {
                     let step = request.proposed().map_or(SignerStep::Answer, |body| step_of(channel, &body));
@@ -248,11 +248,15 @@ impl Peer {
 
     async fn let_out(&mut self, release: Release) {
         match release {
-            Release::Reply { gateway, query_id, data } => self.answer(gateway, query_id, data),
-            Release::Call { channel, generation, call, proposed, query } => {
-                let mailbox = self.mailbox.clone();
+            Release::Reply { asked, data } => {
+                self.answer(asked.gateway, asked.query_id, data);
+                self.ctx.metrics.answer(asked.at);
+            }
+            Release::Call { channel, generation, call, proposed, kind, query } => {
+                let (mailbox, metrics, begun) = (self.mailbox.clone(), self.ctx.metrics.clone(), Instant::now());
                 let query = crate::gateways::Query { peer: self.key, owner: self.owner, ..query };
                 let deliver = Box::new(move |answer: Result<Vec<u8>, NoAnswer>| {
+                    metrics.call(kind, begun);
                     let answer = match answer {
                         Ok(bytes) => protocol::envelope::answer(proposed.as_ref(), &bytes),
                         Err(NoAnswer::NotConnected) => Err(CallFailed::NotConnected),
