@@ -49,7 +49,8 @@ impl DhtNode {
         let (endpoint, incoming) =
             Endpoint::bind(adnl, drop).await.map_err(|source| Error::Bind { address: config.listen, source })?;
         let node = dht::Node::present(&key, address, epoch);
-        tracing::info!(adnl_id = %endpoint.id(), address = %endpoint.local_addr(), others = bootstrap.len(), "DHT node is up");
+        tracing::info!(adnl_id = %endpoint.id(), address = %endpoint.local_addr(), others = bootstrap.len(),
+            dht_section = %dht::dht_section(std::slice::from_ref(&node)), "DHT node is up");
         let (presented, own) = watch::channel(node.clone());
         let (admitted, queries) = mpsc::channel(ADMITTED);
         tasks.spawn(admit(incoming.queries, admitted));

@@ -80,7 +80,7 @@ async fn flood(server: &Child, endpoint: &Endpoint, sources: u8) {
     let ratio = flooded.percentile(99.0) / idle.percentile(99.0);
     let (count, each, time) = (roles::FLOODS, roles::FLOOD, roles::FLOOD_TIME);
     println!(
-        "    {count} floods of {each} forged root packets in {time:?} from {sources} addresses: p99 {ratio:.1} times that of idle"
+        "    {count} floods of {each} forged root packets in {time:?}, source addresses {sources}: p99 {ratio:.1} times that of idle"
     );
 }
 
