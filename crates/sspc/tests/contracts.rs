@@ -120,6 +120,30 @@ async fn an_answer_does_not_wait_until_something_else_is_deep() {
 }
 
 #[tokio::test]
+async fn a_channel_that_was_open_for_long_ends_on_a_node_that_looks_through_few_blocks() {
+    for set in sets() {
+        let mut stage = Stage::open(set).await.unwrap();
+        stage.pay(Party::A, 300).await.unwrap();
+        (0..4_500).for_each(|_| stage.chain.pass(12));
+        let close = stage.a.create_coop_close().await.unwrap();
+        stage.b.coop_close(Some(close)).await.unwrap();
+        (0..2_500).for_each(|_| stage.chain.pass(12));
+        stage.a.watch().await.unwrap();
+        assert_eq!(*stage.a.phase(), Phase::Closed(balances(DEPOSITS.0 - 300)));
+
+        // A proposal that was taken back long after it was made.
+        let mut stage = Stage::new(set).await.unwrap();
+        stage.a.open().await.unwrap();
+        stage.exchange().await.unwrap();
+        stage.b.watch().await.unwrap();
+        (0..4_500).for_each(|_| stage.chain.pass(12));
+        stage.a.cancel().await.unwrap();
+        stage.b.watch().await.unwrap();
+        assert_eq!([stage.a.phase(), stage.b.phase()], [&Phase::Cancelled; 2]);
+    }
+}
+
+#[tokio::test]
 async fn what_the_contract_could_not_pay_is_pulled_once() {
     for set in sets().into_iter().filter(|set| !set.token) {
         let mut stage = Stage::open(set).await.unwrap();

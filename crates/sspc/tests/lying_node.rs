@@ -61,7 +61,9 @@ impl Chain for Node {
     async fn head(&self) -> Result<Head, ChainError> {
         let head = self.inner.head().await?;
         if self.lies() {
-            return Ok(Head { number: self.chance(u64::MAX), time: self.chance(u64::MAX) });
+            // Of any size.
+            let number = self.chance(u64::MAX) >> self.chance(64);
+            return Ok(Head { number, time: self.chance(u64::MAX) >> self.chance(64) });
         }
         Ok(Head { number: self.known().await?, ..head })
     }

@@ -129,6 +129,13 @@ impl Node {
         channels.iter().filter(|(_, entry)| entry.peer() == peer).map(|(key, _)| *key).collect()
     }
 
+    /// Whether there is a channel with a peer, proposed by us or on the chain.
+    pub(crate) fn has_dealings_with(&self, peer: Address) -> bool {
+        let channels = locked(&self.channels);
+        let counts = |entry: &Arc<Entry>| entry.role == Party::A || *locked(&entry.stake) != Stake::Draft;
+        channels.values().any(|entry| entry.peer() == peer && counts(entry))
+    }
+
     pub(crate) fn entry(&self, key: &B256) -> Result<Arc<Entry>, Error> {
         locked(&self.channels).get(key).cloned().ok_or(Error::Unknown)
     }

@@ -24,8 +24,10 @@ const BURST: usize = 1_024;
 const QUEUE: usize = 256;
 /// Streams whose peer has not proven its account yet.
 const MAX_GREETINGS: usize = 256;
-/// Streams of accounts that we have no channel with: accounts cost nothing.
+/// Streams of accounts that we have no channel with that is on the chain: accounts, and drafts, cost nothing.
 const MAX_STRANGERS: usize = 64;
+/// How long such a stream may stay: whoever has become known makes a new one.
+const STRANGER_TIME: Duration = Duration::from_secs(300);
 /// Streams of one peer; the oldest makes room.
 const MAX_OF_PEER: usize = 4;
 /// Longest time for TLS and the proofs.
@@ -136,7 +138,18 @@ impl Node {
     }
 
     fn knows(&self, peer: Address) -> bool {
-        locked(&self.streams.named).contains(&peer) || !self.channels_with(peer).is_empty()
+        locked(&self.streams.named).contains(&peer) || self.has_dealings_with(peer)
+    }
+
+    /// Ends when the peer has been a stranger for too long.
+    async fn outstay(&self, peer: Address, patience: Duration) -> String {
+        if !self.knows(peer) {
+            tokio::time::sleep(patience).await;
+        }
+        if self.knows(peer) {
+            std::future::pending::<()>().await;
+        }
+        "a stranger for too long".to_owned()
     }
 
     /// Speaks with a peer until the stream ends. Both directions on their own: who waits for the peer to read goes on reading.
@@ -147,6 +160,7 @@ impl Node {
         let ended = tokio::select! {
             reason = self.listen_to(peer, incoming) => reason,
             reason = tell(outgoing, letters, SEND_TIME) => reason,
+            reason = self.outstay(peer, STRANGER_TIME) => reason,
             () = self.stop.cancelled() => "the node stops".to_owned(),
         };
         tracing::debug!(%peer, reason = ended, "a stream has ended");
@@ -237,6 +251,21 @@ mod tests {
         let ended = tell(Link::new(near).split().1, queue, Duration::from_millis(10)).await;
         assert_eq!(ended, "the peer does not read");
         drop(far);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_does_not_stay_and_whoever_is_known_does() {
+        let key = sspc::LocalKey::from_bytes(&[1; 32]).unwrap();
+        let chain = sspc::Simulation::new(1).account(sspc::Signer::address(&key), alloy_primitives::U256::ZERO);
+        let store = Arc::new(sspc::MemoryStore::default());
+        let tools = sspc::Tools { store, chain: Arc::new(chain), signer: Arc::new(key), settings: sspc::Settings::default() };
+        let node = Node::start(tools, None, tokio_util::sync::CancellationToken::new()).await.unwrap();
+        let (stranger, known) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        locked(&node.streams.named).insert(known);
+        assert_eq!(node.outstay(stranger, Duration::from_millis(1)).await, "a stranger for too long");
+        let mut staying = std::pin::pin!(node.outstay(known, Duration::ZERO));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(staying.as_mut().poll(&mut context).is_pending());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Chain, ChainError, Log, PAYOUT_GAS, Request};
 use crate::amount::{Amount, Party, Round};
 use crate::fees::Urgency;
 use crate::params::{ChannelId, Params, Place, Variant};
-use crate::record::{Call, Closing, Prepared, Record};
+use crate::record::{Call, Closing, Phase, Prepared, Record};
 use crate::step::OnChain;
 use crate::typed::Signable;
 
@@ -33,11 +33,14 @@ pub struct Target {
     pub id: Option<ChannelId>,
     /// First block that can hold an event of it.
     pub since_block: u64,
+    /// It has been open.
+    pub was_open: bool,
 }
 
 impl From<&Record> for Target {
     fn from(record: &Record) -> Self {
-        Self { place: record.place, params: record.params, id: record.id, since_block: record.since_block }
+        let was_open = !matches!(record.phase, Phase::Draft | Phase::Proposed | Phase::Cancelled);
+        Self { place: record.place, params: record.params, id: record.id, since_block: record.since_block, was_open }
     }
 }
 
@@ -253,16 +256,34 @@ async fn compare(chain: &dyn Chain, target: &Target, seen: &SspcCompact::channel
     checks.iter().find(|(equal, _)| !equal).map_or(Ok(()), |(_, what)| Err(ChainError::OtherTerms(what)))
 }
 
-/// How a channel ended, by its events; a channel without b's deposit can only have been cancelled.
+/// Blocks whose events are asked for at once: many nodes refuse to look through more.
+const LOGS_BLOCKS: u64 = 2_000;
+/// How often: a node that lies about its newest block must not keep us asking.
+const LOGS_QUESTIONS: usize = 500;
+
+/// How a channel ended, by its events, the newest first; a channel without b's deposit can only have been cancelled.
 async fn ended(chain: &dyn Chain, target: &Target, id: ChannelId, block: u64) -> Result<OnChain, ChainError> {
-    let logs = chain.logs(target.place.contract, &[None, Some(id.topic())], target.since_block, block).await?;
     let is = |log: &Log, word: B256, compact: B256| {
         let wanted = if target.place.variant == Variant::Word { word } else { compact };
         log.topics.first() == Some(&wanted)
     };
-    let accepted = target.params.value_b.is_zero()
-        || logs.iter().any(|log| is(log, Sspc::Accepted::SIGNATURE_HASH, SspcCompact::Accepted::SIGNATURE_HASH));
-    let closed = logs.iter().rev().find(|log| is(log, Sspc::Closed::SIGNATURE_HASH, SspcCompact::Closed::SIGNATURE_HASH));
+    let (mut closed, mut accepted) = (None, target.was_open || target.params.value_b.is_zero());
+    let mut to = block;
+    for asked in 0.. {
+        if to < target.since_block || (closed.is_some() && accepted) {
+            break;
+        }
+        if asked >= LOGS_QUESTIONS {
+            return Err(ChainError::Answer("no end of the channel in the newest million blocks"));
+        }
+        let from = to.saturating_sub(LOGS_BLOCKS - 1).max(target.since_block);
+        let logs = chain.logs(target.place.contract, &[None, Some(id.topic())], from, to).await?;
+        accepted |= logs.iter().any(|log| is(log, Sspc::Accepted::SIGNATURE_HASH, SspcCompact::Accepted::SIGNATURE_HASH));
+        let found = logs.into_iter().rev().find(|log| is(log, Sspc::Closed::SIGNATURE_HASH, SspcCompact::Closed::SIGNATURE_HASH));
+        closed = closed.or(found);
+        let Some(before) = from.checked_sub(1) else { break };
+        to = before;
+    }
     let Some(closed) = closed else { return Ok(OnChain::Absent) };
     let balance = closed.data.get(16..32).and_then(|bytes| bytes.try_into().ok()).map(u128::from_be_bytes);
     let balance = Amount::new(balance.ok_or(ChainError::Answer("event Closed"))?);

@@ -26,6 +26,8 @@ const GAS: u64 = 1 << 24;
 const HISTORY: u64 = 64;
 /// Unix time of the first block.
 const GENESIS_TIME: u64 = 1_700_000_000;
+/// Blocks whose events can be asked for at once: as with nodes that are shared by many.
+const LOGS_BLOCKS: u64 = 2_000;
 /// Seconds between blocks.
 const BLOCK_TIME: u64 = 12;
 
@@ -347,6 +349,9 @@ impl Chain for SimulatedChain {
             let topic = |(at, wanted): (usize, &Option<B256>)| wanted.is_none_or(|wanted| log.topics.get(at) == Some(&wanted));
             log.address == address && topics.iter().enumerate().all(topic)
         };
+        if to.saturating_sub(from) >= LOGS_BLOCKS {
+            return Err(ChainError::Node(format!("more than {LOGS_BLOCKS} blocks")));
+        }
         let state = self.simulation.state();
         Ok(state
             .logs
