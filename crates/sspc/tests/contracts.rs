@@ -270,6 +270,13 @@ async fn a_close_is_submitted_during_a_forced_close() {
         let mut stage = Stage::open(set).await.unwrap();
         stage.pay(Party::A, 1).await.unwrap();
         let close = stage.a.create_coop_close().await.unwrap();
+        // Said again, as often as a guard likes: kept once.
+        stage.exchange().await.unwrap();
+        let kept = stage.b.record().version;
+        assert_eq!(stage.b.record().offer, Some(close));
+        stage.a.greet().await.unwrap();
+        stage.exchange().await.unwrap();
+        assert_eq!(stage.b.record().version, kept);
         stage.b.start_force_close().await.unwrap();
         assert_eq!(stage.b.coop_close(Some(close)).await.unwrap(), balances(DEPOSITS.0 - 1));
         check(&stage, -1, 1).await;

@@ -510,13 +510,30 @@ async fn a_look_that_panics_keeps_the_guard_from_no_other_channel() {
 }
 
 #[test]
-fn the_example_of_the_readme_is_a_configuration() {
+fn the_example_of_the_readme_is_a_configuration_and_limits_that_cannot_work_are_refused() {
     let text = include_str!("../README.md");
     let example = text.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("sspc.toml");
-    std::fs::write(&file, example).unwrap();
-    let config: causeway_sspc::serve::Config = rpc::config::load(Some(&file)).unwrap();
+    let read = |text: &str| -> causeway_sspc::serve::Config {
+        let file = folder.path().join("sspc.toml");
+        std::fs::write(&file, text).unwrap();
+        rpc::config::load(Some(&file)).unwrap()
+    };
+    let config = read(example);
     config.validate().unwrap();
     assert_eq!(config.peers.len(), 1);
+    for (field, other) in [
+        ("guard_seconds", "guard_seconds = 0"),
+        ("proposal_seconds", "proposal_seconds = 0"),
+        ("chain.fees.most_per_gas_gwei", "most_per_gas_gwei = 0"),
+        ("chain.fees.most_per_gas_urgent_gwei", "most_per_gas_urgent_gwei = 199"),
+        ("chain.fees.most_gas", "most_gas = 699999"),
+        ("chain.fees.most_per_channel_gwei", "most_per_channel_gwei = 699999999"),
+        ("accept.least_period_seconds", "least_period_seconds = 119"),
+    ] {
+        let name = other.split(" =").next().unwrap();
+        let line = example.lines().find(|line| line.starts_with(&format!("{name} ="))).unwrap();
+        let error = read(&example.replace(line, other)).validate().unwrap_err().to_string();
+        assert!(error.contains(&format!("`{field}`")), "{error}");
+    }
 }

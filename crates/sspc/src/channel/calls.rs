@@ -257,6 +257,7 @@ impl Channel {
                 Some(Input::Received { signed: prove(self.signable.as_ref(), &mut self.peer, *signed)?, counted: *counted })
             }
             Message::Ack { counted, round } => Some(Input::Acknowledged { counted: *counted, round: *round }),
+            Message::CloseOffer(close) if self.record.offer == Some(*close) => None,
             Message::CloseOffer(close) => Some(Input::CloseReceived(self.prove_close(*close)?)),
             // Only before it is on the chain; the same again is nothing.
             Message::Opened(id) => {
