@@ -146,7 +146,8 @@ impl Channel {
                 self.lock.grant(id, env);
                 agree(reply, out);
             }
-            Held::Own if self.lock.waiting.is_none() => {
+            // Held under another id: who asks has given that one back, and its word is on the way.
+            Held::Own | Held::Peer { .. } if self.lock.waiting.is_none() => {
                 self.lock.waiting = Some(Waiting { reply, id, until: env.now + WAIT_MS });
             }
             _ => refuse(reply, BUSY, out),
