@@ -422,3 +422,27 @@ fn after_a_withdrawal_that_was_given_up_a_smaller_one_is_possible() {
     assert_eq!(pair.nodes[0].channel.available(Side::Our), 9_000_000_000);
     assert!(pair.nodes.iter().all(|n| n.channel.row().pending_withdraw == [0; 2]));
 }
+
+#[test]
+fn who_asks_for_the_lock_under_another_id_gets_it_when_the_first_is_given_back() {
+    let mut pair = Pair::new();
+    pair.run();
+    let mut ask = |reply, id, lock, now| {
+        let env = Env { now, random: 7, policy: &pair.policy, released_elsewhere: 0, used_key: None };
+        let step = pair.nodes[0].channel.step(&env, Event::Lock { reply, id, lock });
+        let answers = step.effects.into_iter().filter_map(|effect| match effect {
+            Effect::Reply { reply, answer: Response::Decision { agreed, .. } } => Some((reply, agreed)),
+            _ => None,
+        });
+        answers.collect::<Vec<_>>()
+    };
+    let now = pair.now;
+    assert_eq!(ask(1, 11, true, now), [(1, true)]);
+    // The word that the first is given back comes after the question for the next.
+    assert_eq!(ask(2, 12, true, now), []);
+    assert_eq!(ask(3, 13, true, now), [(3, false)], "one waits, no more");
+    assert_eq!(ask(4, 11, false, now), [(4, true), (2, true)]);
+    // What waits is refused in its time.
+    assert_eq!(ask(5, 14, true, now), []);
+    assert_eq!(ask(6, 12, true, now + 2_000), [(6, true), (5, false)]);
+}
