@@ -19,8 +19,14 @@ const STAGES: [(&str, &str); 4] = [
 /// An engine that does not answer in this time is broken.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sums and counts so far, by engine and stage.
-pub struct Stages(Vec<(String, Vec<(f64, f64)>)>);
+/// What the stages of a node took so far.
+pub struct Stages(Vec<Node>);
+
+struct Node {
+    name: &'static str,
+    /// Seconds and how often, by stage.
+    sums: Vec<(f64, f64)>,
+}
 
 impl Stages {
     /// What the engines say now.
@@ -40,19 +46,19 @@ impl Stages {
                     *count += values.get(&*named(metric, "count")).copied().unwrap_or(0.0);
                 }
             }
-            all.push((node.name.to_owned(), sums));
+            all.push(Node { name: node.name, sums });
         }
         Ok(Self(all))
     }
 
     /// The mean of each stage since then, in a line.
     pub fn print_since(&self, before: &Self) {
-        let line = |((name, now), (_, then)): (&(String, Vec<(f64, f64)>), &(String, Vec<(f64, f64)>))| {
-            let means = STAGES.iter().zip(now.iter().zip(then)).filter_map(|((stage, _), (now, then))| {
+        let line = |(now, then): (&Node, &Node)| {
+            let means = STAGES.iter().zip(now.sums.iter().zip(&then.sums)).filter_map(|((stage, _), (now, then))| {
                 let count = now.1 - then.1;
                 (count > 0.0).then(|| format!("{stage} {:.2}", (now.0 - then.0) / count * 1e3))
             });
-            format!("{name}: {}", means.collect::<Vec<_>>().join(" "))
+            format!("{}: {}", now.name, means.collect::<Vec<_>>().join(" "))
         };
         println!("    mean ms: {}", self.0.iter().zip(&before.0).map(line).collect::<Vec<_>>().join(", "));
     }
