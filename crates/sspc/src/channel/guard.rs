@@ -11,19 +11,10 @@ use crate::record::{Call, Pending, Phase};
 use crate::step::{Input, OnChain, Refusal, Risk};
 
 impl Channel {
-    /// After a start: sends the transaction on its way again, and says to the peer again what it may have missed.
-    ///
-    /// # Errors
-    /// See [`Error`].
+    /// After a start: takes its place in the account's line, and has ready what the peer may have missed. Asks the node nothing: the next look
+    /// sends again what is on its way.
     pub(super) async fn resume(&mut self) -> Result<(), Error> {
-        if let Some(pending) = &self.record.pending {
-            self.join();
-            // The node may refuse what a block has already; its receipt will tell.
-            let again = self.tools.chain.broadcast(&pending.transaction).await;
-            if let Err(error) = again {
-                tracing::debug!(%error, "a transaction was not sent again");
-            }
-        }
+        self.join();
         self.run([Input::Resend]).await
     }
 
