@@ -146,7 +146,7 @@ impl Account {
     pub async fn chain(&self) -> anyhow::Result<RpcChain> {
         self.fees.validate("fees")?;
         let rpc = Rpc { url: self.rpc.clone(), authorities: self.authorities.clone(), limits: self.fees.limits() };
-        Ok(RpcChain::connect(&rpc, &key(&self.key_file)?).await?)
+        RpcChain::connect(&rpc, &key(&self.key_file)?).await.context("the chain's node, named by `rpc`")
     }
 
     /// Everything, with records in a folder, or in Postgres when `data` is a URL of it.
