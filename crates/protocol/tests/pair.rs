@@ -446,3 +446,37 @@ fn who_asks_for_the_lock_under_another_id_gets_it_when_the_first_is_given_back()
     assert_eq!(ask(5, 14, true, now), []);
     assert_eq!(ask(6, 12, true, now + 2_000), [(6, true), (5, false)]);
 }
+
+#[test]
+fn a_close_that_differs_from_the_current_states_is_refused() {
+    let mut pair = Pair::new();
+    let key = SigningKey::from_bytes(&[3; 32]);
+    pair.pay(&key, 1_000_000_000, true);
+    let row = pair.nodes[1].channel.row();
+    let current = contract::CloseToSign {
+        channel_id: row.config.channel_id,
+        sent: contract::Pair { a: row.their.sent, b: row.our.sent },
+        seqnos: contract::Pair { a: row.their.seqno + 1, b: row.our.seqno + 1 },
+    };
+    let mut older = current.clone();
+    (older.sent.a, older.seqnos.a) = (0, 2);
+    let mut richer = current.clone();
+    richer.sent.b += 1;
+    for (asked, reason) in [
+        (older, "close request differs from the current states"),
+        (richer, "close request differs from the current states"),
+        (current, ""),
+    ] {
+        let signature = pair.nodes[0].key.sign(&asked.hash()).to_bytes();
+        let signatures = contract::Pair { a: signature, b: [0; 64] };
+        let signed_close_request = contract::Message::CooperativeClose { signatures, part: asked.clone() }.to_cell();
+        let action = wire::Action::CooperativeClose(wire::message::CooperativeClose { signed_close_request });
+        let env = Env { now: pair.now, random: 7, policy: &pair.policy, released_elsewhere: 0, used_key: None };
+        let step = pair.nodes[1].channel.step(&env, Event::Request { reply: 1, action });
+        match &step.effects[0] {
+            Effect::Reply { answer: Response::Decision { agreed: false, reason: given }, .. } => assert_eq!(given, reason),
+            Effect::Reply { answer: Response::SignClose(signed), .. } => assert!(*signed == asked && reason.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+}

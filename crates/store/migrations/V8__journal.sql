@@ -3,6 +3,8 @@
 -- Whoever reads those tables folds the journal into them first.
 --
 -- An engine of the time before cannot commit any more: stop the old ones before the first new one starts.
+-- A later migration that changes one of the types of engine.fold() first makes sure that the journal is empty: its rows are of the old ones.
+LOCK TABLE engine.shard IN EXCLUSIVE MODE;
 
 -- `changes` is encoded by crate store (commit/later.rs). A row is short-lived: it stays in its page, uncompressed, and goes soon.
 CREATE TABLE engine.journal (
@@ -160,6 +162,7 @@ END $$;
 
 -- Folds these rows of the journal into the tables: all, or nothing. One statement: nobody can be stopped in the middle.
 -- For one shard the rows' order is that of its commits (the fence makes them one after the other), and whoever sees one of them sees all before it.
+-- What a closed channel lacks may have been pruned: nobody asks for it any more.
 -- Raised, which undoes everything: CWS06 somebody else has folded some of them; CWS01, CWS02, CWS05 what must never be: a channel in another
 -- version, another body of the peer at a seqno that is stored, a row that should be there and is not.
 CREATE FUNCTION engine.fold(
@@ -200,7 +203,11 @@ BEGIN
         UPDATE engine.conditional c SET until = r.until FROM unnest(p_remove) r
         WHERE c.channel = r.channel AND c.side = r.side AND c.key = r.key AND coalesce(c.until, 0) = 0;
         GET DIAGNOSTICS v_rows = ROW_COUNT;
-        IF v_rows < cardinality(p_remove) THEN
+        IF v_rows < cardinality(p_remove) AND EXISTS (
+            SELECT FROM unnest(p_remove) r JOIN engine.channel c ON c.address = r.channel AND c.status < 3
+            WHERE NOT EXISTS (SELECT FROM engine.conditional x
+                WHERE x.channel = r.channel AND x.side = r.side AND x.key = r.key AND x.until = r.until)
+        ) THEN
             RAISE EXCEPTION 'no such condition' USING ERRCODE = 'CWS05';
         END IF;
     END IF;
@@ -213,7 +220,11 @@ BEGIN
         UPDATE engine.signed_body c SET outcome = o.outcome FROM unnest(p_outcome) o
         WHERE c.channel = o.channel AND c.seqno = o.seqno AND c.attempt = o.attempt AND (c.outcome IS NULL OR c.outcome = 1);
         GET DIAGNOSTICS v_rows = ROW_COUNT;
-        IF v_rows < cardinality(p_outcome) THEN
+        IF v_rows < cardinality(p_outcome) AND EXISTS (
+            SELECT FROM unnest(p_outcome) o JOIN engine.channel c ON c.address = o.channel AND c.status < 3
+            WHERE NOT EXISTS (SELECT FROM engine.signed_body b
+                WHERE b.channel = o.channel AND b.seqno = o.seqno AND b.attempt = o.attempt AND b.outcome = o.outcome)
+        ) THEN
             RAISE EXCEPTION 'no such open body' USING ERRCODE = 'CWS05';
         END IF;
     END IF;

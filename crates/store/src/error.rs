@@ -14,7 +14,7 @@ pub enum Error {
     #[error("migration: {0}")]
     Migration(#[from] refinery::Error),
     /// A number that does not fit its column.
-    #[error("{0}: does not fit 63 bits")]
+    #[error("{0}: does not fit its column")]
     TooLarge(&'static str),
     /// What is stored is not what was written: the row and the rule.
     #[error("stored {0} is not valid")]
@@ -22,6 +22,9 @@ pub enum Error {
     /// The journal contradicts the tables: what must never happen has (docs/runbooks/journal.md). Nothing was folded.
     #[error("the journal cannot be folded: {0}")]
     Journal(String),
+    /// Encoded in a way that came later: for a newer engine to read.
+    #[error("stored {0} was written by a newer version")]
+    Newer(&'static str),
     /// A change that contradicts itself, and so was not tried.
     #[error("inconsistent change: {0}")]
     Inconsistent(&'static str),

@@ -13,6 +13,9 @@ type BoxError = Box<dyn std::error::Error + Sync + Send>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Nano(pub u128);
 
+/// What `numeric(37,0)` does not hold.
+const MAX_NANO: u128 = 10u128.pow(37);
+
 /// Digits of `numeric` have base 10,000.
 const BASE: u128 = 10_000;
 
@@ -142,6 +145,20 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 /// A row of a composite type, its fields in the type's order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record(pub Vec<Value>);
+
+impl Record {
+    /// Whether the database takes each value, as far as its type and size go: what waits in the journal has no second chance to be refused.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for value in &self.0 {
+            match value {
+                Value::Nano(Nano(nano)) if *nano >= MAX_NANO => return Err(Error::TooLarge("nano")),
+                Value::Text(text) if text.contains('\0') => return Err(Error::Inconsistent("text with a NUL")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
 
 impl ToSql for Record {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {

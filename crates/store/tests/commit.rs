@@ -283,6 +283,50 @@ async fn what_the_tables_contradict_is_never_folded_and_stops_the_engine() {
 }
 
 #[tokio::test]
+async fn what_the_database_would_not_take_never_gets_into_the_journal() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+    let client = node.pool.get().await.unwrap();
+    // A peer's words.
+    let result = |result| Write::Result { request_id: "r".into(), result };
+    let words = result(RequestResult::Failed { reason: "no\0pe".into() });
+    let change = channel.change(vec![words]).of_command("r".into(), &[1; 32]);
+    assert_eq!(committer.commit(change).await.unwrap(), Verdict::Applied);
+    let failed = RequestResult::Failed { reason: "no\u{fffd}pe".into() };
+    assert_eq!(engine::results(&client, &["r"]).await.unwrap(), [("r".to_string(), failed)]);
+    for amount in [u128::MAX, 10u128.pow(37)] {
+        let change = Change::new(channel.fence(), vec![result(RequestResult::Paid { amount })], vec![]);
+        assert!(matches!(change, Err(Error::TooLarge(_))), "{change:?}");
+    }
+    let named = Write::Result { request_id: "r\0".into(), result: RequestResult::Opened };
+    assert!(matches!(Change::new(channel.fence(), vec![named], vec![]), Err(Error::Inconsistent(_))));
+    engine::fold(&client).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_late_word_about_what_was_pruned_of_a_closed_channel_is_folded() {
+    let node = Node::start().await;
+    let committer = node.committer().await;
+    let mut channel = node.channel(&committer, 1).await;
+    let client = node.pool.get().await.unwrap();
+    let added = Write::ConditionAdded { side: Side::Our, condition: condition(1), since: 1 };
+    assert_eq!(committer.commit(channel.change(vec![signed(1, Attempt::Action), added])).await.unwrap(), Verdict::Applied);
+    channel.row.status = protocol::Status::Closed;
+    assert_eq!(committer.commit(channel.change(vec![])).await.unwrap(), Verdict::Applied);
+    let pruned = engine::prune(&client).await.unwrap();
+    assert_eq!((pruned.bodies, pruned.conditions), (1, 1));
+    let late = vec![
+        Write::BodyOutcome { seqno: 1, attempt: Attempt::Action, outcome: Outcome::Refused },
+        Write::ConditionRemoved { side: Side::Our, key: condition(1).key, until: 2 },
+        Write::ConditionRemoved { side: Side::Their, key: condition(2).key, until: 2 },
+    ];
+    assert_eq!(committer.commit(channel.change(late)).await.unwrap(), Verdict::Applied);
+    engine::fold(&client).await.unwrap();
+    assert_eq!(node.count("SELECT count(*) FROM engine.journal", &[]).await, 0);
+}
+
+#[tokio::test]
 async fn another_body_of_the_peer_never_replaces_the_stored_one_but_a_newer_signature_does() {
     let node = Node::start().await;
     let committer = node.committer().await;

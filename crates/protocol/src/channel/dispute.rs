@@ -130,6 +130,8 @@ impl Channel {
         self.note_quarantine(&was);
         if was.inited && !self.row.onchain.inited {
             self.row.status = Status::Closed;
+            // Whatever is answered to it says nothing any more.
+            self.end_attempt(out);
             self.row.pending = None;
             self.todo.clear();
             self.abandon_legs(out);

@@ -71,8 +71,8 @@ impl Lock {
     }
 
     /// Takes the lock for an attempt of ours, if nobody has it and it is our turn.
-    pub(super) fn take(&mut self) -> bool {
-        let free = self.held == Held::Free && (self.waiting.is_none() || self.is_our_turn());
+    pub(super) fn take(&mut self, env: &Env<'_>) -> bool {
+        let free = self.held == Held::Free && (self.waiting.is_none() || self.is_our_turn(env));
         if free {
             self.held = Held::Own;
             self.run = if self.waiting.is_some() { self.run + 1 } else { 1 };
@@ -80,9 +80,9 @@ impl Lock {
         free
     }
 
-    /// Whether we go first although the other side waits.
-    fn is_our_turn(&self) -> bool {
-        (1..RUN).contains(&self.run)
+    /// Whether we go first although the other side waits: not for so long that it is refused in the end, again and again.
+    fn is_our_turn(&self, env: &Env<'_>) -> bool {
+        (1..RUN).contains(&self.run) && self.waiting.as_ref().is_none_or(|waiting| env.now + WAIT_MS / 2 < waiting.until)
     }
 
     pub(super) fn is_free(&self) -> bool {
@@ -136,8 +136,12 @@ impl Channel {
         if !lock {
             if matches!(self.lock.held, Held::Peer { id: holder, .. } if holder == id) {
                 self.lock.held = Held::Free;
+                // The other side has had its run: ours is next, even if it asks again already.
+                self.lock.run = 1;
             }
-            self.lock.waiting.take_if(|w| w.id == id);
+            if let Some(given_up) = self.lock.waiting.take_if(|w| w.id == id) {
+                refuse(given_up.reply, BUSY, out);
+            }
             return agree(reply, out);
         }
         match self.lock.held {
@@ -172,8 +176,8 @@ impl Channel {
     }
 
     /// Whether our own proposals come before the other side's request for the lock.
-    pub(super) fn goes_first(&self) -> bool {
-        self.lock.is_our_turn()
+    pub(super) fn goes_first(&self, env: &Env<'_>) -> bool {
+        self.lock.is_our_turn(env)
     }
 
     /// Answers a request for the lock that waits, if it can be now or has waited long enough.
@@ -203,4 +207,30 @@ pub(super) fn agree(reply: ReplyId, out: &mut Step) {
 
 pub(super) fn refuse(reply: ReplyId, reason: &str, out: &mut Step) {
     out.effects.push(Effect::Reply { reply, answer: Response::Decision { agreed: false, reason: reason.into() } });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Policy;
+
+    #[test]
+    fn the_left_goes_first_a_few_times_and_never_so_long_that_the_right_is_refused() {
+        let policy = Policy::ton();
+        let at = |now| Env { now, random: 7, policy: &policy, released_elsewhere: 0, used_key: None };
+        for (pause, turns) in [(1, RUN), (WAIT_MS / 4, 2), (WAIT_MS, 1)] {
+            let mut lock = Lock::default();
+            assert!(lock.take(&at(0)));
+            lock.waiting = Some(Waiting { reply: 1, id: 9, until: WAIT_MS });
+            let mut run = 1;
+            loop {
+                lock.release();
+                if !lock.take(&at(pause * u64::from(run))) {
+                    break;
+                }
+                run += 1;
+            }
+            assert_eq!(run, turns.min(RUN), "a proposal takes {pause} ms");
+        }
+    }
 }

@@ -226,7 +226,7 @@ impl Channel {
     /// Whatever can be done now without a further event.
     fn drive(&mut self, env: &Env<'_>, out: &mut Step) {
         self.drive_lock(env, out);
-        let first = self.goes_first();
+        let first = self.goes_first(env);
         if !first {
             self.serve_waiting(env, out);
         }

@@ -197,7 +197,7 @@ impl Channel {
         if self.lock.kept() == Some(lock_id) {
             self.send_proposal(out);
         } else if self.row.left || self.retry.replay {
-            if self.lock.take() {
+            if self.lock.take(env) {
                 if !self.row.left {
                     self.lock.ask(lock_id);
                 }
@@ -322,7 +322,7 @@ impl Channel {
     fn on_lock_answer(&mut self, env: &Env<'_>, answer: Result<Answer, CallFailed>, out: &mut Step) {
         match answer {
             Ok(Answer::Decision { agreed: true, .. }) => {
-                if self.lock.take() {
+                if self.lock.take(env) {
                     self.send_proposal(out);
                 } else {
                     self.end_attempt(out);
@@ -348,7 +348,7 @@ impl Channel {
     }
 
     /// Ends the attempt in flight: its answer will be dropped, the lock is given back (payments 4.2.2).
-    fn end_attempt(&mut self, out: &mut Step) {
+    pub(super) fn end_attempt(&mut self, out: &mut Step) {
         if self.flight.take().is_some() {
             self.calls.retain(|_, kind| *kind != CallKind::Attempt);
             self.give_back(out);

@@ -157,6 +157,11 @@ pub(crate) fn new_peer_state(channel: &Key, signed: &SignedState) -> Result<Reco
     Ok(Record(fields))
 }
 
+/// Whether two records of `engine.new_peer_state` have the same body: seqno, sent, conditionals.
+pub(crate) fn is_same_body(one: &Record, other: &Record) -> bool {
+    one.0.get(1..4) == other.0.get(1..4)
+}
+
 /// A row of `engine.peer_state`: the signature, the body, the copy.
 pub(crate) fn peer_state_from_row(row: &Row) -> Result<([u8; 64], Body, Option<Body>), Error> {
     let body = Body { seqno: seqno(row, "seqno")?, sent: nano(row, "sent")?, conditionals: bytes(row, "conditionals")? };
@@ -173,9 +178,10 @@ pub(crate) fn set_result(request_id: &str, result: &RequestResult) -> Record {
     let (state, amount, reason) = match result {
         RequestResult::Opened => (1, None, None),
         RequestResult::Paid { amount } => (2, Some(*amount), None),
-        RequestResult::Failed { reason } => (3, None, Some(reason.as_str())),
+        // A peer's words may be in it, and Postgres takes no NUL.
+        RequestResult::Failed { reason } => (3, None, Some(reason.replace('\0', "\u{fffd}"))),
     };
-    Record(vec![request_id.into(), Value::Small(state), amount.into(), reason.into()])
+    Record(vec![request_id.into(), Value::Small(state), amount.into(), reason.as_deref().into()])
 }
 
 /// The columns `state`, `amount`, `reason` of a request; `None` while it is under way.

@@ -20,6 +20,8 @@ const FOLD: &str = "SELECT engine.fold($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 /// SQLSTATE of `engine.fold`: somebody else was faster.
 const TAKEN: &str = "CWS06";
+/// Broken off because it took too long, or waited too long for a lock.
+const TOO_LONG: [&str; 2] = ["57014", "55P03"];
 /// Two statements that waited for each other: one of them was broken off.
 const DEADLOCK: &str = "40P01";
 
@@ -27,9 +29,10 @@ const DEADLOCK: &str = "40P01";
 ///
 /// Errors: [`Error::Journal`] when it contradicts the tables.
 pub async fn fold(client: &impl GenericClient) -> Result<(), Error> {
+    let mut most = ROWS;
     loop {
         let read = client.prepare_cached(READ).await?;
-        let rows = client.query(&read, &[&ROWS]).await?;
+        let rows = client.query(&read, &[&most]).await?;
         if rows.is_empty() {
             return Ok(());
         }
@@ -44,10 +47,11 @@ pub async fn fold(client: &impl GenericClient) -> Result<(), Error> {
             )
             .await;
         match folded {
-            Ok(_) if rows.len() < ROWS as usize => return Ok(()),
+            Ok(_) if rows.len() < most as usize => return Ok(()),
             Ok(_) => {}
             Err(error) => match error.code().map(|state| state.code()) {
                 Some(TAKEN | DEADLOCK) => {}
+                Some(state) if TOO_LONG.contains(&state) && most > 1 => most /= 2,
                 Some(state) if state.starts_with("CWS") || state.starts_with("22") || state.starts_with("23") => {
                     let rule = error.as_db_error().map_or_else(String::new, |e| e.constraint().unwrap_or(e.message()).into());
                     return Err(Error::Journal(rule));
@@ -81,8 +85,10 @@ pub(super) async fn keep(
                 }
             }
             Err(error @ (Error::Journal(_) | Error::Corrupt(_))) => return Err(error),
-            // What is left is the next engine's.
-            Err(error) if ended => return Err(error),
+            Err(error) if last.is_cancelled() => {
+                tracing::warn!(%error, "what is left in the journal is the next engine's");
+                return Ok(());
+            }
             Err(error) => {
                 tracing::warn!(%error, "the journal waits");
                 tokio::time::sleep(PAUSE).await;

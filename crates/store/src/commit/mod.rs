@@ -104,9 +104,13 @@ impl Committer {
         let (last, (spoil, spoiled)) = (CancellationToken::new(), watch::channel(None));
         let fold = fold::keep(database.clone(), committed, last.clone());
         let folder = tokio::spawn(async move {
-            if let Err(error) = fold.await {
-                spoil.send_replace(Some(error.to_string()));
-            }
+            let reason = match tokio::spawn(fold).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) if error.is_panic() => "the journal is folded no more: a panic".into(),
+                Err(_) => return,
+            };
+            spoil.send_replace(Some(reason));
         });
         Ok(Self { lanes: senders, tasks, counts, folder, last, spoiled })
     }
