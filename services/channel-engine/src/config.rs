@@ -41,6 +41,9 @@ pub struct Config {
     /// The chain's global id: -239 is the main network. The wallet's address depends on it.
     #[serde(default = "global_id")]
     pub global_id: i32,
+    /// File with the code of the live network's contract, a BoC as bytes or hex (payments 7.1). With it this node deploys such channels; without
+    /// it their peer has to.
+    pub live_code: Option<PathBuf>,
     /// Terms for TON.
     #[serde(default)]
     pub ton: TonConfig,
@@ -161,6 +164,21 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The live contract's code, if it is at hand.
+    pub fn live_code(&self) -> Result<Option<ton::Cell>, ConfigError> {
+        let Some(path) = &self.live_code else { return Ok(None) };
+        let rule = |rule: String| ConfigError::rule("live_code", rule);
+        let file = std::fs::read(path).map_err(|error| rule(format!("cannot be read: {error}")))?;
+        let bytes = std::str::from_utf8(&file).ok().and_then(|text| hex::decode(text.trim()).ok()).unwrap_or(file);
+        let code = ton::decode_boc(&bytes).map_err(|error| rule(format!("must be a BoC, as bytes or hex: {error}")))?;
+        if contract::CodeKind::of(&code) != contract::CodeKind::LIVE {
+            return Err(rule("must be the live network's contract".into()));
+        }
+        Ok(Some(code))
+    }
+}
+
 impl TonConfig {
     /// The terms as the protocol takes them.
     pub fn policy(&self) -> Result<Policy, ConfigError> {
@@ -192,5 +210,29 @@ impl TonConfig {
             sign_commits: self.sign_withdrawals,
             ..Policy::ton()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_code(path: &std::path::Path) -> Config {
+        let text = format!(
+            "engine_id = 'e'\ndatabase = 'postgres://localhost/x'\nlive_code = {path:?}\n[keystore]\npath = 'k'\nkey_file = 's'\nstate_file = 'e.state'\n"
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn another_code_than_the_live_one_is_refused_by_field() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("code.boc");
+        assert!(with_code(&file).live_code().unwrap_err().to_string().contains("live_code"), "no file");
+        let boc = ton::encode_boc(&channel_contract_ton::code());
+        for bytes in [b"no BoC".to_vec(), boc.clone(), hex::encode(boc).into_bytes()] {
+            std::fs::write(&file, bytes).unwrap();
+            assert!(with_code(&file).live_code().unwrap_err().to_string().contains("live_code"));
+        }
     }
 }

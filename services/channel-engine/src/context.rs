@@ -36,8 +36,10 @@ pub struct Context {
     pub wallet: [u8; 32],
     /// The operator's terms.
     pub policy: Policy,
-    /// Contract codes that are offered, in this order, and accepted.
+    /// Contract codes that are accepted, and offered in this order as far as we have them.
     pub codes: Vec<CodeKind>,
+    /// The live contract's code, to deploy it.
+    pub live_code: Option<ton::Cell>,
     /// Queries.
     pub pool: Pool,
     /// The fenced commit.
@@ -238,10 +240,14 @@ impl Context {
         Ok(contract::Pair::of(by, ours, *their))
     }
 
-    /// Code and initial data. Only our own code is in this process; another one is deployed by its owner's own tools.
+    /// Code and initial data.
     fn state_init(&self, channel: &Channel) -> Option<ton::Cell> {
         let row = channel.row();
-        (row.code_hash == channel_contract_ton::CODE_HASH)
-            .then(|| ton::state_init(channel_contract_ton::code(), row.config.initial_data()))
+        Some(ton::state_init(self.code(&row.code_hash)?, row.config.initial_data()))
+    }
+
+    /// The code with this hash, if it is at hand.
+    pub fn code(&self, hash: &[u8; 32]) -> Option<ton::Cell> {
+        if *hash == channel_contract_ton::CODE_HASH { Some(channel_contract_ton::code()) } else { self.live_code.clone() }
     }
 }

@@ -123,6 +123,7 @@ pub async fn run(
         wallet,
         policy: config.ton.policy()?,
         codes: vec![CodeKind { hash: channel_contract_ton::CODE_HASH, depth: channel_contract_ton::CODE_DEPTH }, CodeKind::LIVE],
+        live_code: config.live_code()?,
         pool,
         committer,
         signer,

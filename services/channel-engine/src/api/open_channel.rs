@@ -44,6 +44,13 @@ impl Api {
 
     /// The order's id comes from the request: repeating the command does not pay twice.
     pub(super) async fn queue_top_up(&self, command: &Command, channel: Address, amount: u128) -> Result<(), Error> {
+        // The first top-up deploys the contract: without its code the coins would lie at an empty account (payments 7.8.6).
+        let row = self.summary(&channel).await?.row;
+        if !row.onchain.inited && self.ctx.code(&row.code_hash).is_none() {
+            let message =
+                "the contract is not on the chain yet, and its code is not at hand (`live_code`): the peer has to deposit first";
+            return Err(Error::with_message(ErrorCode::ChannelNotActive, message));
+        }
         let order = format!("topup:{}", command.id);
         let task = NewTask { id: format!("command:{}", command.id), channel, task: Task::TopUp { order, amount } };
         self.submit(command, task).await.map(drop)

@@ -94,10 +94,11 @@ impl Peer {
 }
 
 impl Offer {
-    /// Our own code first.
+    /// Our own code first. Only what we can deploy: who opens makes the first deposit.
     async fn any_code(&self) -> Result<ChannelRow, Error> {
         let mut last = Error::with_message(ErrorCode::PeerRefused, "no contract code is configured");
-        for code in self.ctx.codes.clone() {
+        let at_hand = |code: &&CodeKind| self.ctx.code(&code.hash).is_some();
+        for code in self.ctx.codes.iter().filter(at_hand).copied() {
             match self.offer(code).await {
                 // Another code may be to the peer's taste; an unreachable peer has none.
                 Err(error) if error.code() == ErrorCode::PeerRefused => last = error,
