@@ -188,3 +188,34 @@ async fn channels_opened_in_the_same_second_are_different_ones() -> anyhow::Resu
     assert_eq!(all.len(), 3);
     Ok(())
 }
+
+/// Without the contract's code a first deposit would lie at an empty account: nothing is ordered.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_paid_into_a_contract_that_cannot_be_deployed() -> anyhow::Result<()> {
+    let world = World::start(&["a", "b"]).await?;
+    let channel = world.agree(0, 1, TON).await?;
+    let a = world.nodes[0].pool.get().await?;
+    let orders = async || anyhow::Ok(a.query_one("SELECT count(*) FROM chain.wallet_order", &[]).await?.get::<_, i64>(0));
+    let first = wait_for("the first deposit", LIMIT, async || match orders().await? {
+        0 => anyhow::bail!("not ordered"),
+        count => Ok(count),
+    })
+    .await?;
+    let live = contract::CodeKind::LIVE.hash;
+    a.execute("UPDATE engine.channel SET code_hash = $1::bytea", &[&live.as_slice()]).await?;
+    let address = ton::Address::basechain(channel).to_string();
+    let more = TopUpRequest { request_id: uuid(), address, amount_nano: "1".into() };
+    let refused = world.api(0).top_up(more).await.expect_err("there is no code");
+    assert_eq!(rpc::Error::from(refused.clone()).code(), ErrorCode::ChannelNotActive);
+    assert!(refused.message().contains("code is not at hand"), "{refused}");
+    // Nor does asking for the channel once more pay into it.
+    let again = OpenChannelRequest {
+        request_id: uuid(),
+        peer_key: world.nodes[1].key.to_vec(),
+        coin: None,
+        top_up_nano: TON.to_string(),
+    };
+    assert!(world.api(0).open_channel(again).await.is_err());
+    assert_eq!(orders().await?, first);
+    Ok(())
+}
